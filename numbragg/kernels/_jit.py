@@ -1,0 +1,147 @@
+"""How every kernel is compiled, and the few scalar functions that LLVM must see as plain arithmetic.
+
+Numba's wheels carry no vector maths library, so a call to ``sin`` or ``exp`` keeps a loop scalar. The polynomials here
+are Chebyshev fits computed with 50 digits; ``tests/test_lattice.py`` holds them to their stated errors.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+TILE = 256
+"""Most pixels in a batch: the scratch rows of one batch stay in the first-level cache."""
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a loop over batches: cached on disk, without the GIL, fused multiply-add as the only licence taken."""
+    return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(function)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile scalar arithmetic that disappears into the loop that calls it."""
+    return numba.njit(nogil=True, error_model="numpy", fastmath={"contract"}, forceinline=True)(function)
+
+
+@inlined
+def nearest(x):
+    """Nearest whole number, halves down: nanoBragg.c's ``ceil(x - 0.5)``; the real part decides."""
+    return math.ceil(x.real - 0.5)
+
+
+@inlined
+def sin_pi(x):
+    """sin(pi x) for -0.5 <= x <= 0.5, relative error below 4e-16 before rounding."""
+    u = x * x
+    p = -2.113362735205297e-05
+    p = p * u + 0.0004659870158043378
+    p = p * u - 0.0073703643265304155
+    p = p * u + 0.08214587881631043
+    p = p * u - 0.599264528825224
+    p = p * u + 2.5501640398618677
+    p = p * u - 5.1677127800497855
+    p = p * u + 3.1415926535897927
+    return x * p
+
+
+@inlined
+def cos_pi(x):
+    """cos(pi x) for -0.5 <= x <= 0.5, absolute error below 1e-17 before rounding."""
+    u = x * x
+    p = 4.149564353942586e-06
+    p = p * u - 0.00010456655338748738
+    p = p * u + 0.0019295562724817132
+    p = p * u - 0.025806888737002202
+    p = p * u + 0.23533063012953284
+    p = p * u - 1.335262768843447
+    p = p * u + 4.058712126416497
+    p = p * u - 4.934802200544676
+    return p * u + 1.0
+
+
+@intrinsic
+def _bits_of(typingctx, value):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], context.get_value_type(types.int64))
+
+    return types.int64(types.float64), codegen
+
+
+@intrinsic
+def _float_of(typingctx, bits):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], context.get_value_type(types.float64))
+
+    return types.float64(types.int64), codegen
+
+
+def exponential(x):  # type: ignore[no-untyped-def]
+    """exp(x) for x <= 700, 0 to rounding below -700; relative error below 3e-16."""
+    return np.exp(x)
+
+
+ROUNDING_SHIFT = 6755399441055744.0  # 1.5 * 2**52: adding it leaves the nearest integer in the low bits
+LOG2_E = 1.4426950408889634
+LN2_HIGH, LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10
+
+
+@inlined
+def _exponential_real(x):
+    x = max(x, -700.0)
+    shifted = x * LOG2_E + ROUNDING_SHIFT
+    k = shifted - ROUNDING_SHIFT
+    r = (x - k * LN2_HIGH) - k * LN2_LOW
+    p = 2.5110037605963777e-08
+    p = p * r + 2.763263963904103e-07
+    p = p * r + 2.755724091857897e-06
+    p = p * r + 2.4801485482328494e-05
+    p = p * r + 0.00019841269890047113
+    p = p * r + 0.0013888888952314775
+    p = p * r + 0.008333333333319601
+    p = p * r + 0.0416666666664881
+    p = p * r + 0.1666666666666668
+    p = p * r + 0.5000000000000019
+    p = p * r + 1.0
+    p = p * r + 1.0
+    # Adding k to the exponent field multiplies by 2**k.
+    return _float_of(_bits_of(p) + (_bits_of(shifted) << 52))
+
+
+@overload(exponential)
+def _overload_exponential(x):  # type: ignore[no-untyped-def]
+    if isinstance(x, types.Complex):
+        return lambda x: np.exp(x)
+    return lambda x: _exponential_real(x)
+
+
+def scratch_rows(size, like):  # type: ignore[no-untyped-def]
+    """Uninitialised array of the dtype of ``like``, on the stack of the kernel that calls it.
+
+    LLVM knows that the stack aliases nothing that came in, which heap scratch does not tell it: without this the loop
+    that looks up structure factors stays scalar (specs/decisions/0003-kernel-shape.md).
+    """
+    return np.empty(size, like.dtype)
+
+
+@intrinsic(prefer_literal=True)
+def _stack(typingctx, size, like):  # type: ignore[no-untyped-def]
+    count = size.literal_value
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        element = context.get_data_type(like.dtype)
+        memory = cgutils.alloca_once(builder, ir.ArrayType(element, count))
+        memory.align = 64
+        return builder.bitcast(memory, element.as_pointer())
+
+    return types.CPointer(like.dtype)(size, like), codegen
+
+
+@overload(scratch_rows, inline="always", prefer_literal=True)
+def _overload_scratch_rows(size, like):  # type: ignore[no-untyped-def]
+    return lambda size, like: numba.carray(_stack(size, like), size)

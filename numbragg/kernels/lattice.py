@@ -1,0 +1,78 @@
+"""Squared lattice factor of one evaluation, by crystal shape (specs/10-physics.md, 10.41 to 10.44).
+
+All take the fractional distances from the nearest lattice point, not the indices themselves: the lattice factor has the
+period of the lattice when the number of cells is whole, and this is what it is taken to be when it is not.
+"""
+
+import math
+
+import numpy as np
+
+from numbragg.kernels._jit import cos_pi, exponential, inlined, nearest, sin_pi
+
+TINY = 1e-30
+"""Added to a distance: far below rounding elsewhere, it turns 0/0 at a lattice point into its limit."""
+
+SPHERE_OVER_CUBE = 0.723601254558268
+"""Makes a ROUND peak as strong as a SQUARE one of the same number of cells."""
+
+GAUSS_RADIUS = 0.63
+"""Makes a GAUSS peak as wide as a SQUARE one."""
+
+TOPHAT_RADIUS_SQUARED = 0.3969
+"""GAUSS_RADIUS squared."""
+
+SINC3_SERIES_BELOW = 0.04
+"""Where x^2 is below this, three terms of the series are better than the closed form, which cancels."""
+
+
+@inlined
+def square_factor(da, db, dc, na, nb, nc):
+    """Product over the axes of (sin(pi N d) / sin(pi d))^2."""
+    da, db, dc = da + TINY, db + TINY, dc + TINY
+    ya, yb, yc = na * da, nb * db, nc * dc
+    above = sin_pi(ya - nearest(ya)) * sin_pi(yb - nearest(yb)) * sin_pi(yc - nearest(yc))
+    ratio = above / (sin_pi(da) * sin_pi(db) * sin_pi(dc))
+    return ratio * ratio
+
+
+@inlined
+def round_factor(da, db, dc, na, nb, nc, fudge):
+    """Square of Na Nb Nc 0.7236 sinc3(pi sqrt(fudge * sum of (N d)^2)), sinc3(x) = 3 (sin x / x - cos x) / x^2."""
+    ya, yb, yc = na * da, nb * db, nc * dc
+    s2 = (ya * ya + yb * yb + yc * yc) * fudge
+    x2 = s2 * (math.pi * math.pi)
+    s = np.sqrt(s2 + TINY)
+    whole = nearest(s)
+    sign = 1.0 - 2.0 * (whole - 2.0 * math.floor(0.5 * whole))
+    rest = s - whole
+    closed = 3.0 * sign * (sin_pi(rest) / (math.pi * s) - cos_pi(rest)) / (x2 + TINY)
+    series = 1.0 - x2 * (0.1 - x2 * (1.0 / 280.0 - x2 * (1.0 / 15120.0 - x2 / 1330560.0)))
+    factor = na * nb * nc * SPHERE_OVER_CUBE * (series if x2.real < SINC3_SERIES_BELOW else closed)
+    return factor * factor
+
+
+@inlined
+def spot_radius_squared(da, db, dc, na, nb, nc, fudge, reciprocal):
+    """|da a* + db b* + dc c*|^2 (Na Nb Nc)^2 fudge."""
+    x = da * reciprocal[0] + db * reciprocal[3] + dc * reciprocal[6]
+    y = da * reciprocal[1] + db * reciprocal[4] + dc * reciprocal[7]
+    z = da * reciprocal[2] + db * reciprocal[5] + dc * reciprocal[8]
+    cells = na * nb * nc
+    return (x * x + y * y + z * z) * (cells * cells * fudge)
+
+
+@inlined
+def gauss_factor(da, db, dc, na, nb, nc, fudge, reciprocal):
+    """Square of Na Nb Nc exp(-radius^2 / 0.63)."""
+    cells = na * nb * nc
+    radius2 = spot_radius_squared(da, db, dc, na, nb, nc, fudge, reciprocal)
+    return cells * cells * exponential(radius2 * (-2.0 / GAUSS_RADIUS))
+
+
+@inlined
+def tophat_factor(da, db, dc, na, nb, nc, fudge, reciprocal):
+    """(Na Nb Nc)^2 within the radius, else 0."""
+    cells = na * nb * nc
+    radius2 = spot_radius_squared(da, db, dc, na, nb, nc, fudge, reciprocal)
+    return cells * cells if radius2.real < TOPHAT_RADIUS_SQUARED else 0.0 * cells

@@ -1,0 +1,1 @@
+"""From models in user units to kernel parameters in metres and radians."""

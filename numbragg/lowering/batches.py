@@ -1,0 +1,138 @@
+"""Pixels in batches, with what each batch inherits from the pixels before it.
+
+Batches are cut where the inheritance changes, so that it is one number a batch
+(specs/decisions/0001-phi-carryover-batches.md).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numbragg.kernels._jit import TILE
+from numbragg.kernels.params import NO_LIMIT, NO_STEP, BatchParams
+from numbragg.kernels.prepass import NOT_FOUND, first_outside_kernel, first_reached
+from numbragg.lowering.lower import KernelParams
+from numbragg.models.experiment import Experiment
+
+
+class Inheritance(NamedTuple):
+    """What the order of the pixels leaves behind; pixels are numbers slow * n_fast + fast."""
+
+    steady: int  # phi index that a pixel inherits from the one before
+    fresh: npt.NDArray[np.int32]  # pixels that inherit the unrotated crystal: the first of each thread's block
+    last_interpolated: int  # the pixel in which interpolation stops; after all pixels when it does not
+    evaluations: int  # evaluations of that pixel that still interpolate
+
+
+def make_batches(
+    experiment: Experiment, params: KernelParams, pixels: npt.NDArray[np.int32], targets: npt.NDArray[np.int32]
+) -> BatchParams:
+    """Cut a list of pixels into batches of at most TILE.
+
+    Parameters
+    ----------
+    experiment, params
+        The experiment and what it was lowered to.
+    pixels
+        Pixel numbers, slow * n_fast + fast, int32, shape (n,), in any order.
+    targets
+        Where in the flat result each goes, int32, shape (n,).
+    """
+    inheritance = find_inheritance(experiment, params)
+    return _cut(pixels, targets, inheritance)
+
+
+def find_inheritance(experiment: Experiment, params: KernelParams) -> Inheritance:
+    """Walk the active pixels of the whole detector in the order of the reference (raster order)."""
+    after_all = experiment.detector.n_fast * experiment.detector.n_slow
+    inheritance = Inheritance(NO_STEP, np.empty(0, np.int32), after_all, 0)
+    rows = params.crystal.step_row
+    own = np.flatnonzero(rows != NO_STEP)
+    first_is_carried = rows[0] == NO_STEP and len(own) > 0
+    stops = experiment.quirks.q12_interpolation_stops and params.interpolate
+    if not (first_is_carried or stops):
+        return inheritance
+    active = experiment.active_pixels()
+    if first_is_carried:
+        fresh = _first_of_blocks(experiment, params, active)
+        inheritance = inheritance._replace(steady=int(rows[own[-1]]), fresh=fresh)
+    if stops:
+        batches = _cut(active, active, inheritance)
+        pixel, evaluations = _first_outside(params, batches)
+        if pixel != NOT_FOUND:
+            inheritance = inheritance._replace(last_interpolated=pixel, evaluations=evaluations)
+    return inheritance
+
+
+def carried_steps(pixels: npt.NDArray[np.int32], inheritance: Inheritance) -> npt.NDArray[np.int32]:
+    """The carryover buffer: the phi index that each pixel inherits, NO_STEP for the unrotated crystal."""
+    carried = np.full(len(pixels), inheritance.steady, dtype=np.int32)
+    carried[np.isin(pixels, inheritance.fresh)] = NO_STEP
+    return carried
+
+
+def thread_blocks(n_slow: int, threads: int) -> npt.NDArray[np.int64]:
+    """First row of each thread's block, then n_slow: static blocks, the first n_slow % threads a row longer."""
+    lengths = np.full(threads, n_slow // threads)
+    lengths[: n_slow % threads] += 1
+    return np.concatenate([[0], np.cumsum(lengths)])
+
+
+def _cut(
+    pixels: npt.NDArray[np.int32], targets: npt.NDArray[np.int32], inheritance: Inheritance
+) -> BatchParams:
+    single = np.isin(pixels, inheritance.fresh) if len(inheritance.fresh) else np.zeros(0, bool)
+    stop = inheritance.last_interpolated
+    cuts = [np.arange(0, len(pixels), TILE), [len(pixels)]]
+    alone = np.flatnonzero(single)
+    cuts += [alone, alone + 1]
+    before = pixels < stop
+    if not before.all():
+        changes = np.flatnonzero(before[1:] != before[:-1]) + 1
+        stopping = np.flatnonzero(pixels == stop)
+        cuts += [changes, stopping, stopping + 1]
+    bounds = np.unique(np.concatenate(cuts)).astype(np.int64)
+    first = pixels[bounds[:-1]]
+    interpolated = np.where(first < stop, NO_LIMIT, np.where(first == stop, inheritance.evaluations, 0))
+    return BatchParams(
+        pixels=pixels,
+        targets=targets,
+        bounds=bounds,
+        inherited=np.where(np.isin(first, inheritance.fresh), NO_STEP, inheritance.steady).astype(np.int64),
+        interpolated=interpolated.astype(np.int64),
+    )
+
+
+def _first_of_blocks(
+    experiment: Experiment, params: KernelParams, active: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int32]:
+    n_slow, n_fast = experiment.detector.shape
+    limits = np.searchsorted(active, thread_blocks(n_slow, experiment.quirks.threads) * n_fast)
+    found = (
+        _first_reached(params, active, int(start), int(stop))
+        for start, stop in zip(limits[:-1], limits[1:], strict=True)
+    )
+    return np.array([active[position] for position in found if position != NOT_FOUND], dtype=np.int32)
+
+
+def _first_reached(params: KernelParams, active: npt.NDArray[np.int32], start: int, stop: int) -> int:
+    if params.scaling.d_min_squared == 0.0:
+        return start if start < stop else NOT_FOUND
+    for begin in range(start, stop, TILE):
+        end = min(begin + TILE, stop)
+        position = first_reached(begin, end, active, params.detector, params.beam, params.scaling.d_min_squared)
+        if position != NOT_FOUND:
+            return int(position)
+    return NOT_FOUND
+
+
+def _first_outside(params: KernelParams, batches: BatchParams) -> tuple[int, int]:
+    search = first_outside_kernel(params.shape)
+    for batch in range(len(batches.bounds) - 1):
+        position, evaluation = search(
+            batch, batches, params.detector, params.beam, params.crystal, params.scaling.d_min_squared
+        )
+        if position != NOT_FOUND:
+            return int(batches.pixels[position]), int(evaluation)
+    return NOT_FOUND, NOT_FOUND

@@ -1,0 +1,58 @@
+"""The crystal in all the orientations that it takes during an exposure."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from numbragg.geometry.cell import direct_vectors, reciprocal
+from numbragg.geometry.mosaic import mosaic_draws
+from numbragg.geometry.rotations import DEGREE, axis_rotation, unit, xyz_rotation
+from numbragg.kernels.params import NO_STEP
+from numbragg.models.crystal import Crystal
+from numbragg.models.experiment import Scan
+
+RADIAN = 180.0 * (1.0 / np.pi)
+"""Degrees in a radian, rounded as the reference rounds it: whether phi is exactly 0 can hang on it."""
+
+
+def crystal_axes(crystal: Crystal) -> npt.NDArray[Any]:
+    """Direct vectors a, b, c (rows, angstrom) in the laboratory at phi = 0."""
+    x, y, z = (angle * DEGREE for angle in crystal.misset)
+    turn = xyz_rotation(x, y, z) @ crystal.orientation
+    return np.asarray(direct_vectors(crystal.cell) @ turn.T)
+
+
+def reciprocal_axes(crystal: Crystal) -> npt.NDArray[Any]:
+    """Reciprocal vectors a*, b*, c* (rows, 1/angstrom) in the laboratory at phi = 0."""
+    return reciprocal(crystal_axes(crystal), crystal.reciprocal_volume)
+
+
+def phi_angles(scan: Scan) -> npt.NDArray[Any]:
+    """Phi of each step, radians, shape (P,)."""
+    return np.asarray(scan.start / RADIAN + np.arange(scan.sampling.count) * (scan.sampling.spacing / RADIAN))
+
+
+def step_rows(phi: npt.NDArray[Any], *, carryover: bool) -> npt.NDArray[np.int64]:
+    """Row of the table that each phi step uses; with the carryover, NO_STEP where phi is exactly 0 (Q01)."""
+    rows = np.arange(len(phi))
+    return np.where(phi == 0, NO_STEP, rows) if carryover else rows
+
+
+def domain_rotations(crystal: Crystal) -> npt.NDArray[Any]:
+    """Rotation matrix of each mosaic domain, shape (M, 3, 3); one identity without a spread."""
+    if crystal.mosaic_spread == 0:
+        return np.eye(3)[None]
+    axes, weights = mosaic_draws(crystal.mosaic_domains, crystal.mosaic_seed)
+    spread = crystal.mosaic_spread * DEGREE
+    return np.array([axis_rotation(axis, spread * weight) for axis, weight in zip(axes, weights, strict=True)])
+
+
+def orientation_table(crystal: Crystal, scan: Scan) -> npt.NDArray[Any]:
+    """Direct vectors in every orientation, angstrom, shape (P + 1, M, 3, 3).
+
+    Row 0 is phi = 0, row k + 1 is phi step k; the last two axes are (a, b, c) and (x, y, z).
+    """
+    axes, spindle = crystal_axes(crystal), unit(scan.spindle_axis)
+    turned = [axes, *(axes @ axis_rotation(spindle, phi).T for phi in phi_angles(scan))]
+    return np.einsum("pvi,mji->pmvj", np.array(turned), domain_rotations(crystal))

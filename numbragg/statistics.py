@@ -1,0 +1,67 @@
+"""Numbers that describe an image (specs/10-physics.md, 10.56)."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numbragg.kernels.solid_angle import solid_angle
+from numbragg.lowering.lower import count_steps, lower
+from numbragg.models.experiment import Experiment
+
+
+class ImageStatistics(NamedTuple):
+    """What the reference prints of an image."""
+
+    maximum: float  # photons
+    maximum_fast: float  # m from the corner of the first pixel to the last sub-pixel of the largest pixel
+    maximum_slow: float
+    mean: float  # photons per active pixel
+    rms: float
+    rmsd: float
+    solid_angle: float  # steradian
+
+
+def image_statistics(experiment: Experiment, image: npt.NDArray[Any]) -> ImageStatistics:
+    """Statistics over the active pixels of an image of shape (slow, fast).
+
+    The quirks of the experiment decide whether masked pixels count in the rmsd (Q14) and whether the solid angle is
+    divided by the steps (Q27).
+    """
+    params, active = lower(experiment), experiment.active_pixels()
+    values = image.ravel() if len(active) == image.size else image.ravel()[active]
+    if values.size == 0:
+        return ImageStatistics(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    top = int(active[int(values.argmax())])
+    slow, fast = divmod(top, params.detector.n_fast)
+    pixel, n = params.detector.pixel, params.detector.oversample
+    last = pixel * (n - 0.5) / n
+    total = float(values.sum(dtype=float))
+    mean = total / values.size
+    freedom = max(values.size - 1, 1)
+    counted = values
+    if experiment.quirks.q14_masked_pixels_in_rmsd and experiment.roi is not None and experiment.mask is not None:
+        roi = experiment.roi
+        counted = image[roi.slow_min : roi.slow_max + 1, roi.fast_min : roi.fast_max + 1].ravel()
+    elif experiment.quirks.q14_masked_pixels_in_rmsd and experiment.roi is None:
+        counted = image.ravel()
+    omega = solid_angle(active, params.detector, experiment.oversample_omega)
+    parts = params.detector.layers * params.detector.oversample**2
+    divisor = count_steps(experiment) if experiment.quirks.q27_solid_angle_over_steps else parts
+    return ImageStatistics(
+        maximum=float(values.max()),
+        maximum_fast=fast * pixel + last,
+        maximum_slow=slow * pixel + last,
+        mean=mean,
+        rms=float(np.sqrt(_sum_of_squares(values) / freedom)),
+        rmsd=float(np.sqrt(_sum_of_squares(counted, mean) / freedom)),
+        solid_angle=omega / divisor,
+    )
+
+
+def _sum_of_squares(values: npt.NDArray[Any], centre: float = 0.0, rows: int = 1 << 16) -> float:
+    total = 0.0
+    for start in range(0, values.size, rows):
+        difference = values[start : start + rows].astype(float) - centre
+        total += float(difference @ difference)
+    return total
