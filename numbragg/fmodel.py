@@ -1,0 +1,217 @@
+"""Structure factors of an atomic model, with bulk solvent and anomalous scattering.
+
+The physics is gemmi's: density on a grid and a Fourier transform. Here are the choices, stated in
+specs/30-formats.md, clauses 30.14 to 30.17.
+"""
+
+import math
+import os
+import warnings
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import numpy.typing as npt
+
+from numbragg.errors import NumbraggError, NumbraggWarning
+from numbragg.io.input_file import first_line, input_file
+from numbragg.io.symmetry import cell_of, expand_to_p1
+from numbragg.models.reflections import Reflections
+
+_RATE = 2.0
+"""Grid points per half of d_min: with the cut-off below, F is good to 1e-6 of its root mean square."""
+_DENSITY_CUTOFF = 1e-7
+"""Density in e/A^3 where an atom ends."""
+_MASK_SPACING = 0.6
+"""Coarsest grid of the solvent mask, in angstrom."""
+_IMAGINARY_SCALE = 1000.0
+"""f'' is small: it is scaled up while it is a density, so that the cut-off keeps the atom's tail."""
+_LARGEST_GRID_BYTES = 4 << 30
+_BYTES_PER_POINT = 16
+"""A float32 map, its half-sphere complex64 transform, and the solvent mask with its own."""
+_SHORTEST_AXIS = 1.0
+_FLATTEST_CELL = 1e-3
+_WAVELENGTHS = (0.1, 10.0)
+
+
+def compute_structure_factors(
+    path: str | os.PathLike[str],
+    *,
+    d_min: float,
+    wavelength: float | None = None,
+    b_iso: float | None = None,
+    solvent: bool = True,
+    k_sol: float = 0.35,
+    b_sol: float = 46.0,
+) -> Reflections:
+    """Compute the amplitudes of a PDB or mmCIF model to a resolution (specs/30-formats.md, 30.14 to 30.17).
+
+    F(s) = F_atoms(s) + k_sol exp(-b_sol s^2/4) F_mask(s), with s = 1/d.
+
+    Parameters
+    ----------
+    path
+        A PDB or mmCIF coordinate file, plain or gzipped, with unit cell and space group.
+    d_min
+        Resolution limit in angstrom: every index with d >= d_min is there but for systematic absences.
+    wavelength
+        Wavelength in angstrom for f' and f''; by default there is no anomalous scattering. With it,
+        Friedel mates differ.
+    b_iso
+        Isotropic B in A^2 that replaces those of the model.
+    solvent
+        Whether to add the flat bulk solvent.
+    k_sol
+        Density of the solvent in electrons/A^3.
+    b_sol
+        B factor of the solvent in A^2.
+
+    Returns
+    -------
+    Reflections
+        Amplitudes in electrons in P1, F(0,0,0) among them, sorted by index, with the cell and space group.
+
+    Raises
+    ------
+    NumbraggError
+        A file that cannot be read or is not a crystal, a number out of range, an element without scattering
+        factors, or a resolution that asks for too much memory.
+    """
+    _require_positive(d_min=d_min)
+    _require_not_negative(k_sol=k_sol, b_sol=b_sol, b_iso=0.0 if b_iso is None else b_iso)
+    if wavelength is not None and not _WAVELENGTHS[0] <= wavelength <= _WAVELENGTHS[1]:
+        raise NumbraggError(f"wavelength {wavelength:g} A is outside {_WAVELENGTHS[0]:g} to {_WAVELENGTHS[1]:g} A")
+    structure, space_group = _read_crystal(input_file(path))
+    _require_memory(structure, d_min)
+    if b_iso is not None:
+        _set_b_factors(structure, b_iso)
+    unique = gemmi.make_miller_array(structure.cell, space_group, d_min, unique=True)
+    hkl = np.concatenate([np.zeros((1, 3), dtype=np.int32), unique])
+    if wavelength is not None:
+        hkl = np.concatenate([hkl, -hkl])
+    try:
+        factors = _atomic_part(structure, hkl, d_min, wavelength)
+        if solvent:
+            s_squared = structure.cell.calculate_1_d2_array(hkl)
+            factors += k_sol * np.exp(-b_sol * s_squared / 4.0) * _solvent_mask(structure, hkl, d_min)
+    except (RuntimeError, ValueError, MemoryError) as error:
+        raise NumbraggError(f"cannot compute structure factors of {path}: {first_line(error)}") from error
+    if not np.isfinite(factors).all():
+        raise NumbraggError(f"cannot compute structure factors of {path}: an atom's position or B factor is out of range")
+    all_hkl, amplitudes = expand_to_p1(hkl, np.abs(factors), space_group)
+    return Reflections(all_hkl, amplitudes, cell_of(structure.cell), space_group.xhm())
+
+
+def _read_crystal(source: Path) -> tuple[gemmi.Structure, gemmi.SpaceGroup]:
+    try:
+        structure = gemmi.read_structure(str(source))
+    except (RuntimeError, ValueError, OSError, MemoryError, IndexError) as error:
+        raise NumbraggError(f"cannot read {source} as PDB or mmCIF: {first_line(error)}") from error
+    if len(structure) == 0 or structure[0].count_atom_sites() == 0:
+        raise NumbraggError(f"{source} holds no atoms (expected a PDB or mmCIF model)")
+    _require_cell(source, structure.cell)
+    space_group = structure.find_spacegroup()
+    if space_group is None:
+        raise NumbraggError(f"{source} has no known space group ('{structure.spacegroup_hm}')")
+    if len(structure) > 1:
+        warnings.warn(f"{source} holds {len(structure)} models: the first one is used", NumbraggWarning, stacklevel=3)
+        while len(structure) > 1:
+            del structure[len(structure) - 1]
+    structure.expand_ncs(gemmi.HowToNameCopiedChain.Dup)
+    _require_scattering_factors(source, structure[0])
+    return structure, space_group
+
+
+def _require_cell(source: Path, cell: gemmi.UnitCell) -> None:
+    if not cell.is_crystal():
+        raise NumbraggError(f"{source} has no unit cell: add a CRYST1 record (PDB) or _cell items (mmCIF)")
+    flat = cell.volume < _FLATTEST_CELL * cell.a * cell.b * cell.c
+    if not (math.isfinite(cell.volume) and min(cell.a, cell.b, cell.c) >= _SHORTEST_AXIS) or flat:
+        numbers = " ".join(f"{number:g}" for number in cell.parameters)
+        raise NumbraggError(f"{source}: {numbers} is not a unit cell")
+
+
+def _require_scattering_factors(source: Path, model: gemmi.Model) -> None:
+    missing = {site.atom.element.name for site in model.all() if site.atom.element.it92 is None}
+    if missing:
+        raise NumbraggError(f"{source}: no X-ray scattering factors for {', '.join(sorted(missing))}")
+    if not all(math.isfinite(sum(site.atom.pos.tolist()) + site.atom.b_iso + site.atom.occ) for site in model.all()):
+        raise NumbraggError(f"{source}: an atom has a position, B factor or occupancy that is not finite")
+
+
+def _require_memory(structure: gemmi.Structure, d_min: float) -> None:
+    cell = structure.cell
+    points = cell.a * cell.b * cell.c * (2.0 * _RATE / d_min) ** 3
+    size = _BYTES_PER_POINT * points
+    if size > _LARGEST_GRID_BYTES:
+        raise NumbraggError(
+            f"a resolution of {d_min:g} A for this cell would take {size / 2**30:.1f} GiB "
+            f"(limit {_LARGEST_GRID_BYTES >> 30} GiB): raise d_min"
+        )
+
+
+def _set_b_factors(structure: gemmi.Structure, b_iso: float) -> None:
+    for site in structure[0].all():
+        site.atom.b_iso = b_iso
+        site.atom.aniso = gemmi.SMat33f(0, 0, 0, 0, 0, 0)
+
+
+def _atomic_part(
+    structure: gemmi.Structure, hkl: npt.NDArray[np.int32], d_min: float, wavelength: float | None
+) -> npt.NDArray[np.complex128]:
+    density = _density_calculator(structure, d_min)
+    density.set_refmac_compatible_blur(structure[0])
+    if wavelength is not None:
+        density.addends.add_cl_fprime(gemmi.hc / wavelength)
+    density.put_model_density_on_grid(structure[0])
+    factors = _transform(density.grid, hkl, density.blur)
+    if wavelength is None:
+        return factors
+    imaginary = _density_calculator(structure, d_min)
+    imaginary.blur = density.blur
+    imaginary.initialize_grid()
+    f_double_prime = _f_double_prime(structure[0], wavelength)
+    for site in structure[0].all():
+        contribution = _IMAGINARY_SCALE * f_double_prime[site.atom.element.atomic_number]
+        imaginary.add_c_contribution_to_grid(site.atom, contribution)
+    imaginary.grid.symmetrize_sum()
+    return factors + 1j / _IMAGINARY_SCALE * _transform(imaginary.grid, hkl, imaginary.blur)
+
+
+def _density_calculator(structure: gemmi.Structure, d_min: float) -> gemmi.DensityCalculatorX:
+    calculator = gemmi.DensityCalculatorX()
+    calculator.d_min = d_min
+    calculator.rate = _RATE
+    calculator.cutoff = _DENSITY_CUTOFF
+    calculator.grid.setup_from(structure)
+    return calculator
+
+
+def _f_double_prime(model: gemmi.Model, wavelength: float) -> dict[int, float]:
+    numbers = {site.atom.element.atomic_number for site in model.all()}
+    # Hydrogen, helium and unknown atoms are not in the tables of Cromer and Liberman.
+    return {z: gemmi.cromer_liberman(z, gemmi.hc / wavelength)[1] if z >= 3 else 0.0 for z in numbers}
+
+
+def _solvent_mask(structure: gemmi.Structure, hkl: npt.NDArray[np.int32], d_min: float) -> npt.NDArray[np.complex128]:
+    grid = gemmi.FloatGrid()
+    grid.setup_from(structure, spacing=min(_MASK_SPACING, d_min / (2.0 * _RATE)))
+    gemmi.SolventMasker(gemmi.AtomicRadiiSet.Cctbx).put_mask_on_float_grid(grid, structure[0])
+    return _transform(grid, hkl, 0.0)
+
+
+def _transform(grid: gemmi.FloatGrid, hkl: npt.NDArray[np.int32], blur: float) -> npt.NDArray[np.complex128]:
+    transformed = gemmi.transform_map_to_f_phi(grid, half_l=True)
+    return transformed.get_value_by_hkl(hkl, unblur=blur).astype(np.complex128)
+
+
+def _require_positive(**numbers: float) -> None:
+    for name, value in numbers.items():
+        if not (math.isfinite(value) and value > 0.0):
+            raise NumbraggError(f"{name} must be a positive number, not {value:g}")
+
+
+def _require_not_negative(**numbers: float) -> None:
+    for name, value in numbers.items():
+        if not (math.isfinite(value) and value >= 0.0):
+            raise NumbraggError(f"{name} must be zero or a positive number, not {value:g}")
