@@ -1,0 +1,7 @@
+"""``python -m numbragg`` is ``numbragg``."""
+
+import sys
+
+from numbragg.cli import main
+
+sys.exit(main())

@@ -1,0 +1,200 @@
+"""``numbragg simulate``: from flags to images on disk (specs/20-command-line.md)."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from numbragg.compat.build import Job, build_job
+from numbragg.compat.flags import format_help, split_options
+from numbragg.compat.report import geometry_lines, smv_header, statistics_lines
+from numbragg.errors import NumbraggError
+from numbragg.models.experiment import Experiment
+from numbragg.models.quirks import NO_QUIRKS
+from numbragg.statistics import ImageStatistics, image_statistics
+
+BRIGHTEST_COUNT = 55000.0
+"""Count of the largest pixel of an integer image without an explicit scale."""
+
+GREY_OF_FIVE_SIGMA = 250.0
+MEMORY_PER_PIXEL = 24
+"""Bytes a pixel that a job holds at its peak: image, pixel list and one image of output."""
+
+
+def main(argv: list[str]) -> int:
+    """Run ``numbragg simulate`` and return its exit code."""
+    options, words = split_options(argv)
+    if options.get("help"):
+        print(format_help(width=_terminal_width()))
+        return 0
+    if not words:
+        print("usage: numbragg simulate [--compat spec|c] FLAGS    (numbragg simulate --help lists them)")
+        return 2
+    compat: Any = options.get("compat", "spec")
+    job = build_job(words, compat, c_threads=int(options.get("c_threads", 1)))
+    threads = options.get("threads")
+    run(job, threads=None if threads is None else int(threads))
+    return 0
+
+
+def run(job: Job, *, threads: int | None = None) -> tuple[npt.NDArray[np.float64], ImageStatistics]:
+    """Simulate a job, write its files and print what the reference prints.
+
+    Returns
+    -------
+    image
+        Photons per pixel, float64, shape (slow, fast).
+    statistics
+        Of the image.
+    """
+    from numbragg.simulate import simulate
+
+    refuse_what_does_not_fit(job.experiment)
+    _check_folders(job)
+    for line in geometry_lines(job):
+        print(line)
+    with progress_bar(job.outputs.progress) as progress:
+        image = simulate(job.experiment, threads=threads, progress=progress)
+    statistics = image_statistics(job.experiment, image)
+    for line in statistics_lines(statistics):
+        print(line)
+    if job.outputs.printout:
+        print_pixels(job, image)
+    for line in write_files(job, image, statistics, threads):
+        print(line)
+    return image, statistics
+
+
+def write_files(
+    job: Job, image: npt.NDArray[np.float64], statistics: ImageStatistics, threads: int | None
+) -> Iterator[str]:
+    """Write the files of a job, yielding the line to print about each."""
+    outputs, active = job.outputs, job.experiment.active_mask()
+    if outputs.float_file:
+        from numbragg.io.float_image import write_float
+
+        write_float(outputs.float_file, image)
+    if outputs.int_file:
+        from numbragg.io.integer_image import scaled_integers
+        from numbragg.io.smv import write_smv
+
+        brightest = statistics.maximum
+        scale = outputs.scale or (BRIGHTEST_COUNT / brightest if brightest > 0 else 1.0)
+        yield f"intfile_scale = {scale:g}"
+        region = roi_mask(job.experiment)
+        write_smv(outputs.int_file, scaled_integers(image, scale, outputs.adc_offset, region), smv_header(job))
+    if outputs.pgm_file:
+        from numbragg.io.pgm import write_pgm
+
+        scale = outputs.pgm_scale or (GREY_OF_FIVE_SIGMA / (5.0 * statistics.rmsd) if statistics.rmsd > 0 else 1.0)
+        yield f"pgm_scale = {scale:g}"
+        write_pgm(outputs.pgm_file, image, scale, roi_limits(job.experiment))
+    if outputs.noise_file:
+        from numbragg.io.smv import write_smv
+
+        noise = draw_noise(job, image, threads)
+        yield f"{noise.photons} photons on noise image ({noise.overloads} overloads)"
+        write_smv(outputs.noise_file, noise.pixels, smv_header(job))
+    if outputs.png_file:
+        from numbragg.io.png import write_png
+
+        write_png(outputs.png_file, image, active=active)
+
+
+def draw_noise(job: Job, image: npt.NDArray[np.float64], threads: int | None) -> Any:
+    """Photon noise of a job: nanoBragg.c's generator in mode ``c``, Philox otherwise (specs/10-physics.md, 10.66)."""
+    outputs, experiment = job.outputs, job.experiment
+    if experiment.quirks == NO_QUIRKS:
+        from numbragg.noise import poisson_noise
+
+        return poisson_noise(
+            image, seed=outputs.seed, adc_offset=outputs.adc_offset, active=roi_mask(experiment), threads=threads
+        )
+    from numbragg.compat.c_random import c_noise_image
+
+    return c_noise_image(image, seed=outputs.seed, adc_offset=outputs.adc_offset, roi=roi_limits(experiment))
+
+
+def print_pixels(job: Job, image: npt.NDArray[np.float64]) -> None:
+    """Print the photons of one pixel, or of every active one (specs/20-command-line.md, ``-printout``)."""
+    if job.outputs.printout_pixel is not None:
+        fast, slow = job.outputs.printout_pixel
+        if not (0 <= slow < image.shape[0] and 0 <= fast < image.shape[1]):
+            raise NumbraggError(f"-printout_pixel {fast} {slow} does not lie on the detector")
+        print(f"pixel fast {fast} slow {slow} photons {image[slow, fast]:.15g}")
+        return
+    for number in job.experiment.active_pixels():
+        slow, fast = divmod(int(number), image.shape[1])
+        print(f"pixel fast {fast} slow {slow} photons {image[slow, fast]:.15g}")
+
+
+def roi_limits(experiment: Experiment) -> tuple[int, int, int, int] | None:
+    """Region of interest as (fast_min, fast_max, slow_min, slow_max)."""
+    roi = experiment.roi
+    return None if roi is None else (roi.fast_min, roi.fast_max, roi.slow_min, roi.slow_max)
+
+
+def roi_mask(experiment: Experiment) -> npt.NDArray[np.bool_] | None:
+    """Pixels of the region of interest, masked ones included: what integer and noise images hold."""
+    roi = experiment.roi
+    if roi is None:
+        return None
+    inside = np.zeros(experiment.detector.shape, dtype=bool)
+    inside[roi.slow_min : roi.slow_max + 1, roi.fast_min : roi.fast_max + 1] = True
+    return inside
+
+
+def refuse_what_does_not_fit(experiment: Experiment) -> None:
+    """Refuse a job that needs more memory than the machine has.
+
+    Raises
+    ------
+    NumbraggError
+        With both figures.
+    """
+    needed = MEMORY_PER_PIXEL * experiment.detector.n_fast * experiment.detector.n_slow
+    try:
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return
+    if needed > available:
+        raise NumbraggError(
+            f"an image of {experiment.detector.n_fast} x {experiment.detector.n_slow} pixels needs about "
+            f"{needed / 2**30:.1f} GiB of memory, this machine has {available / 2**30:.1f} GiB"
+        )
+
+
+@contextlib.contextmanager
+def progress_bar(wanted: bool) -> Iterator[Any]:
+    """Progress callback that draws a bar on a terminal; None when nobody watches."""
+    if not wanted or not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc="simulating", unit="batch", leave=False, delay=0.5) as bar:
+
+        def report(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield report
+
+
+def _check_folders(job: Job) -> None:
+    outputs = job.outputs
+    files = (outputs.float_file, outputs.int_file, outputs.pgm_file, outputs.noise_file, outputs.png_file)
+    for path in filter(None, files):
+        folder = os.path.dirname(os.path.abspath(path))
+        if not os.path.isdir(folder):
+            raise NumbraggError(f"cannot write {path}: the folder {folder} does not exist")
+
+
+def _terminal_width() -> int:
+    with contextlib.suppress(OSError):
+        return os.get_terminal_size().columns
+    return 100

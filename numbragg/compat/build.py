@@ -1,0 +1,224 @@
+"""From the words of a command line to an experiment and the files it is to leave."""
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from numbragg.compat.build_beam import build_beam
+from numbragg.compat.build_crystal import build_crystal
+from numbragg.compat.build_detector import Geometry, build_geometry
+from numbragg.compat.flags import check_contradictions, match_flags
+from numbragg.compat.image_header import HeaderValues, read_headers
+from numbragg.compat.sampling_rules import sample_phi
+from numbragg.compat.settings import Settings
+from numbragg.errors import NumbraggError, NumbraggWarning
+from numbragg.lowering.detector_frame import place_detector
+from numbragg.lowering.orientations import phi_angles
+from numbragg.models.beam import Beam
+from numbragg.models.experiment import Experiment, Roi, Scan
+from numbragg.models.quirks import NO_QUIRKS, Quirks
+
+Compat = Literal["spec", "c"]
+
+MODEL_MARGIN = 0.98
+"""Structure factors of a model reach this much beyond the resolution of the farthest corner."""
+
+UNUSED_KEYS = ("stol", "stol_4", "stol_q", "stolout", "density", "molecular_weight", "coherent")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """Files and numbers that the image itself does not depend on. None is a file that is not written."""
+
+    float_file: str | None
+    int_file: str | None
+    pgm_file: str | None
+    noise_file: str | None
+    png_file: str | None
+    scale: float | None
+    pgm_scale: float | None
+    adc_offset: float
+    seed: int
+    """Of the noise, as nanoBragg.c keeps it: minus the value of the flag."""
+    printout: bool
+    printout_pixel: tuple[int, int] | None
+    """(fast, slow)"""
+    progress: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a command line asks for."""
+
+    experiment: Experiment
+    outputs: Outputs
+    geometry: Geometry
+    drawn_misset: tuple[float, float, float] | None
+    """Degrees, when the orientation was drawn at random."""
+
+
+def parse_flags(argv: Sequence[str], compat: Compat = "spec", *, c_threads: int = 1) -> Experiment:
+    """Build an experiment from nanoBragg's flags.
+
+    Parameters
+    ----------
+    argv
+        The flags and their values, one word each, as a shell would split them.
+    compat
+        "spec" for exact flags and the physics as it should be; "c" for the flags and the image of nanoBragg.c
+        (specs/40-compat.md).
+    c_threads
+        Threads of the emulated nanoBragg.c (mode "c").
+
+    Raises
+    ------
+    NumbraggError
+        Anything that is wrong with the flags or with the files that they name.
+
+    Warns
+    -----
+    NumbraggWarning
+        What the user probably wants to change; DeviationNote where a defect of nanoBragg.c matters.
+    """
+    return build_job(argv, compat, c_threads=c_threads).experiment
+
+
+def build_job(argv: Sequence[str], compat: Compat = "spec", *, c_threads: int = 1) -> Job:
+    """Build an experiment and its outputs; parameters as of `parse_flags`."""
+    if compat not in ("spec", "c"):
+        raise NumbraggError(f"compat must be spec or c, not {compat}")
+    occurrences = match_flags(argv, compat)
+    if compat == "spec":
+        check_contradictions(occurrences)
+    quirks = Quirks.all(c_threads) if compat == "c" else NO_QUIRKS
+    return build_from(Settings(occurrences, quirks))
+
+
+def build_from(settings: Settings) -> Job:
+    """Build a job from the values of flags."""
+    unused = [key for key in UNUSED_KEYS if settings.given(key)]
+    if unused:
+        warnings.warn(f"{', '.join('-' + key for key in unused)}: accepted, without effect", NumbraggWarning, 2)
+    header, mask = read_headers(settings)
+    geometry = build_geometry(settings, header)
+    beam = build_beam(settings, header, geometry)
+    seed = -settings.get("seed", default=int(time.time()))
+    d_min = float(settings.get("dmin", default=0.0))
+    if d_min < 0.0:
+        raise NumbraggError(f"-dmin must not be negative, but is {d_min:g}")
+    model_d_min = d_min or _corner_resolution(geometry, beam) * MODEL_MARGIN
+    built = build_crystal(settings, float(beam.wavelength), model_d_min, seed)
+    experiment = Experiment(
+        crystal=built.crystal,
+        beam=beam,
+        detector=geometry.detector,
+        scan=_scan(settings, header, geometry),
+        oversample=_oversample(settings),
+        oversample_omega=settings.given("oversample_omega"),
+        oversample_polarization=settings.given("oversample_polar"),
+        oversample_thickness=settings.given("oversample_thick"),
+        d_min=d_min,
+        water_size=settings.get("water", default=0.0),
+        roi=_roi(settings),
+        mask=mask,
+        quirks=settings.quirks,
+    )
+    _note_deviations(settings, experiment)
+    return Job(
+        experiment=experiment, outputs=_outputs(settings, seed), geometry=geometry, drawn_misset=built.drawn_misset
+    )
+
+
+def _scan(settings: Settings, header: HeaderValues, geometry: Geometry) -> Scan:
+    osc, step = settings.get("osc", default=header.osc), settings.get("phistep")
+    count = settings.get("phisteps")
+    if settings.quirks.q16_count_without_range:
+        # nanoBragg.c keeps "not given" as a negative number.
+        osc = None if osc is not None and osc < 0 else osc
+        step = None if step is not None and step < 0 else step
+        count = None if count is not None and count < 0 else count
+    elif count is not None and count < 0:
+        raise NumbraggError(f"-phisteps must not be negative, but is {count}")
+    elif count is not None and count > 1 and osc is None and step is None:
+        warnings.warn("Q17 -phisteps alone rotates by 1 degree (specs/40-compat.md#q17)", NumbraggWarning, 2)
+    start = settings.get("phi", default=header.phi or 0.0)
+    return Scan(start=start, sampling=sample_phi(osc, step, count), spindle_axis=geometry.spindle)
+
+
+def _oversample(settings: Settings) -> int | None:
+    oversample = settings.get("oversample")
+    if oversample is not None and oversample < 1:
+        if settings.quirks.q16_count_without_range:
+            return None
+        raise NumbraggError(f"-oversample must be at least 1, not {oversample}")
+    return None if oversample is None else int(oversample)
+
+
+def _roi(settings: Settings) -> Roi | None:
+    values = settings.values("roi")
+    return None if values is None else Roi(*(int(value) for value in values))
+
+
+def _outputs(settings: Settings, seed: int) -> Outputs:
+    def file(key: str, default: str, off: str | None = None, *also: str) -> str | None:
+        wanted = off is None or settings.last(key, off, *also) != off
+        return str(settings.get(key, default=default)) if wanted else None
+
+    pixel = settings.values("printout_pixel")
+    return Outputs(
+        float_file=file("floatfile", "floatimage.bin"),
+        int_file=file("intfile", "intimage.img"),
+        pgm_file=file("pgmfile", "image.pgm", "nopgm", "pgmscale"),
+        noise_file=file("noisefile", "noiseimage.img", "nonoise"),
+        png_file=settings.get("pngfile"),
+        scale=settings.get("scale"),
+        pgm_scale=settings.get("pgmscale"),
+        adc_offset=settings.get("adc", default=40.0),
+        seed=seed,
+        printout=settings.given("printout", "printout_pixel"),
+        printout_pixel=None if pixel is None else (int(pixel[0]), int(pixel[1])),
+        progress=settings.last("progress", "noprogress") != "noprogress",
+    )
+
+
+def _corner_resolution(geometry: Geometry, beam: Beam) -> float:
+    """Smallest d-spacing, angstrom, that reaches a corner of the detector."""
+    detector = geometry.detector
+    frame = place_detector(detector, geometry.beam)
+    extent = detector.pixel_size * 1e-3
+    corners = [
+        frame.origin + i * detector.n_fast * extent * frame.fast + j * detector.n_slow * extent * frame.slow
+        for i in (0, 1)
+        for j in (0, 1)
+    ]
+    directions = np.array([corner / np.linalg.norm(corner) for corner in corners])
+    largest = float(np.linalg.norm(directions - np.asarray(geometry.beam), axis=1).max())
+    return float(np.real(beam.wavelength)) / largest
+
+
+def _note_deviations(settings: Settings, experiment: Experiment) -> None:
+    """Tell which defects of nanoBragg.c touch this run in mode spec."""
+    if settings.quirks != NO_QUIRKS:
+        return
+    phi = phi_angles(experiment.scan)
+    sampled = experiment.oversample_omega or experiment.oversample_polarization or experiment.oversample_thickness
+    touched: tuple[tuple[str, str, Any], ...] = (
+        ("Q01", "rotation through phi = 0", bool((phi == 0).any() and (phi != 0).any())),
+        ("Q02", "-oversample_thick, -oversample_polar and -oversample_omega", sampled),
+        ("Q05", "the water background", experiment.water_size > 0),
+        ("Q12", "interpolation at the edge of the table", experiment.crystal.interpolates),
+        ("Q25", "a two-theta axis of another length than 1", _axis_was_scaled(settings, experiment)),
+    )
+    for register, text, applies in touched:
+        if applies:
+            settings.note(register, text)
+
+
+def _axis_was_scaled(settings: Settings, experiment: Experiment) -> bool:
+    axis = settings.values("twotheta_axis")
+    given = axis is not None and abs(float(np.linalg.norm(np.array(axis, dtype=float))) - 1.0) > 1e-6
+    return bool(given and experiment.detector.twotheta != 0)
