@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numbragg.models.sampling import Sampling as Sampling
     from numbragg.models.structure_factors import StructureFactors as StructureFactors
     from numbragg.noise import poisson_noise as poisson_noise
-    from numbragg.simulate import simulate as simulate
+    from numbragg.simulation import simulate as simulate
 
 _HOME = {
     "parse_flags": "compat.build",
@@ -36,7 +36,7 @@ _HOME = {
     "Sampling": "models.sampling",
     "StructureFactors": "models.structure_factors",
     "poisson_noise": "noise",
-    "simulate": "simulate",
+    "simulate": "simulation",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605

@@ -51,7 +51,7 @@ def run(job: Job, *, threads: int | None = None) -> tuple[npt.NDArray[np.float64
     statistics
         Of the image.
     """
-    from numbragg.simulate import simulate
+    from numbragg.simulation import simulate
 
     refuse_what_does_not_fit(job.experiment)
     _check_folders(job)
