@@ -27,9 +27,10 @@ _MASK_SPACING = 0.6
 _IMAGINARY_SCALE = 1000.0
 """f'' is small: it is scaled up while it is a density, so that the cut-off keeps the atom's tail."""
 _LARGEST_GRID_BYTES = 4 << 30
-_BYTES_PER_POINT = 16
-"""A float32 map, its half-sphere complex64 transform, and the solvent mask with its own."""
-_SHORTEST_AXIS = 1.0
+_BYTES_PER_POINT = 8
+"""A float32 map and its half-sphere complex64 transform."""
+_AXES = (1.0, 5000.0)
+"""Shortest and longest cell axis in angstrom that are not taken for a mistake."""
 _FLATTEST_CELL = 1e-3
 _WAVELENGTHS = (0.1, 10.0)
 
@@ -97,7 +98,9 @@ def compute_structure_factors(
     except (RuntimeError, ValueError, MemoryError) as error:
         raise NumbraggError(f"cannot compute structure factors of {path}: {first_line(error)}") from error
     if not np.isfinite(factors).all():
-        raise NumbraggError(f"cannot compute structure factors of {path}: an atom's position or B factor is out of range")
+        raise NumbraggError(
+            f"cannot compute structure factors of {path}: an atom's position or B factor is out of range"
+        )
     all_hkl, amplitudes = expand_to_p1(hkl, np.abs(factors), space_group)
     return Reflections(all_hkl, amplitudes, cell_of(structure.cell), space_group.xhm())
 
@@ -117,8 +120,9 @@ def _read_crystal(source: Path) -> tuple[gemmi.Structure, gemmi.SpaceGroup]:
         warnings.warn(f"{source} holds {len(structure)} models: the first one is used", NumbraggWarning, stacklevel=3)
         while len(structure) > 1:
             del structure[len(structure) - 1]
-    structure.expand_ncs(gemmi.HowToNameCopiedChain.Dup)
     _require_scattering_factors(source, structure[0])
+    if not all(operation.given for operation in structure.ncs):
+        structure.expand_ncs(gemmi.HowToNameCopiedChain.Dup)
     return structure, space_group
 
 
@@ -126,7 +130,8 @@ def _require_cell(source: Path, cell: gemmi.UnitCell) -> None:
     if not cell.is_crystal():
         raise NumbraggError(f"{source} has no unit cell: add a CRYST1 record (PDB) or _cell items (mmCIF)")
     flat = cell.volume < _FLATTEST_CELL * cell.a * cell.b * cell.c
-    if not (math.isfinite(cell.volume) and min(cell.a, cell.b, cell.c) >= _SHORTEST_AXIS) or flat:
+    axes = (cell.a, cell.b, cell.c)
+    if flat or not all(_AXES[0] <= axis <= _AXES[1] for axis in axes) or not math.isfinite(cell.volume):
         numbers = " ".join(f"{number:g}" for number in cell.parameters)
         raise NumbraggError(f"{source}: {numbers} is not a unit cell")
 
@@ -141,8 +146,7 @@ def _require_scattering_factors(source: Path, model: gemmi.Model) -> None:
 
 def _require_memory(structure: gemmi.Structure, d_min: float) -> None:
     cell = structure.cell
-    points = cell.a * cell.b * cell.c * (2.0 * _RATE / d_min) ** 3
-    size = _BYTES_PER_POINT * points
+    size = _BYTES_PER_POINT * cell.a * cell.b * cell.c / _mask_spacing(d_min) ** 3
     if size > _LARGEST_GRID_BYTES:
         raise NumbraggError(
             f"a resolution of {d_min:g} A for this cell would take {size / 2**30:.1f} GiB "
@@ -195,9 +199,13 @@ def _f_double_prime(model: gemmi.Model, wavelength: float) -> dict[int, float]:
 
 def _solvent_mask(structure: gemmi.Structure, hkl: npt.NDArray[np.int32], d_min: float) -> npt.NDArray[np.complex128]:
     grid = gemmi.FloatGrid()
-    grid.setup_from(structure, spacing=min(_MASK_SPACING, d_min / (2.0 * _RATE)))
+    grid.setup_from(structure, spacing=_mask_spacing(d_min))
     gemmi.SolventMasker(gemmi.AtomicRadiiSet.Cctbx).put_mask_on_float_grid(grid, structure[0])
     return _transform(grid, hkl, 0.0)
+
+
+def _mask_spacing(d_min: float) -> float:
+    return min(_MASK_SPACING, d_min / (2.0 * _RATE))
 
 
 def _transform(grid: gemmi.FloatGrid, hkl: npt.NDArray[np.int32], blur: float) -> npt.NDArray[np.complex128]:

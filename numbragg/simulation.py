@@ -104,7 +104,7 @@ def pixel_numbers(experiment: Experiment, pixels: Pixels) -> npt.NDArray[np.int3
         raise NumbraggError("pixels: slow and fast must be one-dimensional integer arrays of the same length")
     if slow.size and (min(slow.min(), fast.min()) < 0 or slow.max() >= n_slow or fast.max() >= n_fast):
         raise NumbraggError(f"pixels: not all lie on the detector of {n_slow} x {n_fast} (slow x fast)")
-    return (slow.astype(np.int64) * n_fast + fast).astype(np.int32)
+    return np.asarray(slow.astype(np.int64) * n_fast + fast, dtype=np.int32)
 
 
 def count_threads(threads: int | None) -> int:

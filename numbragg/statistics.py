@@ -9,6 +9,9 @@ from numbragg.kernels.solid_angle import solid_angle
 from numbragg.lowering.lower import count_steps, lower
 from numbragg.models.experiment import Experiment
 
+CHUNK = 1 << 16
+"""Pixels worked on at a time, so that statistics take next to no memory beside the image."""
+
 
 class ImageStatistics(NamedTuple):
     """What the reference prints of an image."""
@@ -32,13 +35,13 @@ def image_statistics(experiment: Experiment, image: npt.NDArray[Any]) -> ImageSt
     values = image.ravel() if len(active) == image.size else image.ravel()[active]
     if values.size == 0:
         return ImageStatistics(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    top = int(active[int(values.argmax())])
+    position, maximum = _first_largest(values)
+    top = int(active[position])
     slow, fast = divmod(top, params.detector.n_fast)
     pixel, n = params.detector.pixel, params.detector.oversample
     last = pixel * (n - 0.5) / n
     total = float(values.sum(dtype=float))
     mean = total / values.size
-    freedom = max(values.size - 1, 1)
     counted = values
     if experiment.quirks.q14_masked_pixels_in_rmsd and experiment.roi is not None and experiment.mask is not None:
         roi = experiment.roi
@@ -49,19 +52,30 @@ def image_statistics(experiment: Experiment, image: npt.NDArray[Any]) -> ImageSt
     parts = params.detector.layers * params.detector.oversample**2
     divisor = count_steps(experiment) if experiment.quirks.q27_solid_angle_over_steps else parts
     return ImageStatistics(
-        maximum=float(values.max()),
+        maximum=maximum,
         maximum_fast=fast * pixel + last,
         maximum_slow=slow * pixel + last,
         mean=mean,
-        rms=float(np.sqrt(_sum_of_squares(values) / freedom)),
-        rmsd=float(np.sqrt(_sum_of_squares(counted, mean) / freedom)),
+        rms=float(np.sqrt(_sum_of_squares(values) / max(values.size - 1, 1))),
+        rmsd=float(np.sqrt(_sum_of_squares(counted, mean) / max(counted.size - 1, 1))),
         solid_angle=omega / divisor,
     )
 
 
-def _sum_of_squares(values: npt.NDArray[Any], centre: float = 0.0, rows: int = 1 << 16) -> float:
+def _first_largest(values: npt.NDArray[Any]) -> tuple[int, float]:
+    """Position and value of the first largest pixel in single precision, in which symmetric pixels are equal."""
+    position, largest = 0, -np.inf
+    for start in range(0, values.size, CHUNK):
+        chunk = values[start : start + CHUNK].astype(np.float32)
+        top = int(chunk.argmax())
+        if chunk[top] > largest:
+            position, largest = start + top, float(chunk[top])
+    return position, largest
+
+
+def _sum_of_squares(values: npt.NDArray[Any], centre: float = 0.0) -> float:
     total = 0.0
-    for start in range(0, values.size, rows):
-        difference = values[start : start + rows].astype(float) - centre
+    for start in range(0, values.size, CHUNK):
+        difference = values[start : start + CHUNK].astype(float) - centre
         total += float(difference @ difference)
     return total

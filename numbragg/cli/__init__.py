@@ -60,7 +60,7 @@ def usage() -> str:
 def _guarded(run: Any, words: list[str]) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("always", NumbraggWarning)
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
         try:
             status: int = run(words)
             sys.stdout.flush()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from numbragg.cli._compiling import announce_compilation
 from numbragg.compat.build import Job, build_job
 from numbragg.compat.flags import format_help, split_options
 from numbragg.compat.report import geometry_lines, smv_header, statistics_lines
@@ -53,6 +54,7 @@ def run(job: Job, *, threads: int | None = None) -> tuple[npt.NDArray[np.float64
     """
     from numbragg.simulation import simulate
 
+    announce_compilation()
     refuse_what_does_not_fit(job.experiment)
     _check_folders(job)
     for line in geometry_lines(job):

@@ -47,7 +47,7 @@ KEYWORDS: dict[str, tuple[str, ...]] = {
 
 
 def read_headers(settings: Settings) -> tuple[HeaderValues, npt.NDArray[np.bool_] | None]:
-    """Header values of ``-mask`` and then ``-img``, which wins, and the mask (True is simulated), shape (slow, fast)."""
+    """Header values of ``-mask`` and then ``-img``, which wins, and the mask, (slow, fast), True where simulated."""
     substrings = settings.quirks.q22_header_substrings
     values, mask = HeaderValues(), None
     if settings.given("mask"):

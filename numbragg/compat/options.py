@@ -41,7 +41,6 @@ LONG_OPTIONS: tuple[LongOption, ...] = (
     LongOption("--compat", "spec|c", "spec; nanoBragg: c", "corrected physics, or nanoBragg.c with its defects"),
     LongOption("--threads", "N", "all cores", "threads to run; the image does not depend on it"),
     LongOption("--c-threads", "N", "1", "OpenMP threads that mode c imitates (Q01)"),
-    LongOption("--precision", "float64|float32", "float64", "arithmetic of the pixels"),
     LongOption("--help", "", "", "print this text"),
     LongOption("--version", "", "", "print the version"),
 )
@@ -59,7 +58,7 @@ def split_options(argv: Sequence[str]) -> tuple[dict[str, str | int | bool], lis
     Returns
     -------
     options : dict
-        Only the options that were given, by `LongOption.key` (``compat``, ``threads``, ``c_threads``, ``precision``,
+        Only the options that were given, by `LongOption.key` (``compat``, ``threads``, ``c_threads``,
         ``help``, ``version``): a positive int, a word or True. The last of several holds.
     rest : list of str
         All other words, in order and untouched.

@@ -57,7 +57,7 @@ def reciprocal(vectors: Matrix, cell_volume: Any = None) -> Matrix:
     """
     a, b, c = vectors
     divisor = triple_product(vectors) if cell_volume is None else cell_volume
-    return np.array([np.cross(b, c), np.cross(c, a), np.cross(a, b)]) / divisor
+    return np.asarray(np.array([np.cross(b, c), np.cross(c, a), np.cross(a, b)]) / divisor)
 
 
 def cell_constants(vectors: Matrix) -> tuple[float, float, float, float, float, float]:
@@ -81,7 +81,7 @@ def nearest_rotation(matrix: Matrix) -> Matrix:
 
 def reference_direct_vectors(cell: npt.ArrayLike) -> Matrix:
     """Direct vectors (rows) as nanoBragg.c derives them from a cell: c*_z is wrong when no angle is 90 (Q21)."""
-    a, b, c, alpha, beta, gamma = np.asarray(cell, dtype=float)
+    a, b, c = np.asarray(cell, dtype=float)[:3]
     a_star, b_star, c_star = reciprocal(direct_vectors(cell))
     lengths = np.linalg.norm([a_star, b_star, c_star], axis=1)
     cos_a_star = b_star @ c_star / (lengths[1] * lengths[2])

@@ -12,6 +12,9 @@ class Convention(NamedTuple):
     """Directions in the laboratory frame, and how Xbeam and Ybeam map to the detector's axes."""
 
     name: str
+    pivot: str
+    beam_centre: str  # "fast slow": (Xbeam, Ybeam) as they are; "slow fast": swapped; "flipped": Ybeam from the bottom
+    shift: float  # pixels added to both to reach the corner of the first pixel
     beam: Vector
     fast: Vector
     slow: Vector
@@ -19,9 +22,6 @@ class Convention(NamedTuple):
     twotheta_axis: Vector
     polarization: Vector
     spindle: Vector
-    pivot: str
-    beam_centre: str  # "fast slow": (Xbeam, Ybeam) as they are; "slow fast": swapped; "flipped": Ybeam from the bottom
-    shift: float  # pixels added to both to reach the corner of the first pixel
 
 
 def _vectors(text: str) -> list[Vector]:
@@ -39,7 +39,7 @@ _ROWS = {
 }
 
 CONVENTIONS = {
-    name: Convention(name, *_vectors(vectors), pivot, beam_centre, shift)
+    name: Convention(name, pivot, beam_centre, shift, *_vectors(vectors))
     for name, (vectors, pivot, beam_centre, shift) in _ROWS.items()
 }
 """By name; "custom" holds what a CUSTOM geometry starts from."""
@@ -55,7 +55,9 @@ def beam_centre_to_corner(
     return (y + shift, x + shift) if convention.beam_centre == "slow fast" else (x + shift, y + shift)
 
 
-def default_beam_centre(convention: Convention, size_fast: float, size_slow: float, pixel: float) -> tuple[float, float]:
+def default_beam_centre(
+    convention: Convention, size_fast: float, size_slow: float, pixel: float
+) -> tuple[float, float]:
     """(Xbeam, Ybeam), mm, of a detector centred on the beam."""
     if convention.beam_centre == "flipped":
         return (size_fast + pixel) / 2.0, (size_slow - pixel) / 2.0

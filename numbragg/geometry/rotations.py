@@ -37,7 +37,7 @@ def axis_rotation(axis: Vector, angle: Any) -> Matrix:
     """
     axis = np.asarray(axis)
     cosine, sine = np.cos(angle), np.sin(angle)
-    return cosine * np.eye(3) + sine * cross_matrix(axis) + (1.0 - cosine) * np.outer(axis, axis)
+    return np.asarray(cosine * np.eye(3) + sine * cross_matrix(axis) + (1.0 - cosine) * np.outer(axis, axis))
 
 
 def xyz_rotation(x: Any, y: Any, z: Any) -> Matrix:

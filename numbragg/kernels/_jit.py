@@ -66,22 +66,22 @@ def cos_pi(x):
 
 
 @intrinsic
-def _bits_of(typingctx, value):  # type: ignore[no-untyped-def]
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+def _bits_of(typingctx, value):
+    def codegen(context, builder, signature, arguments):
         return builder.bitcast(arguments[0], context.get_value_type(types.int64))
 
     return types.int64(types.float64), codegen
 
 
 @intrinsic
-def _float_of(typingctx, bits):  # type: ignore[no-untyped-def]
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+def _float_of(typingctx, bits):
+    def codegen(context, builder, signature, arguments):
         return builder.bitcast(arguments[0], context.get_value_type(types.float64))
 
     return types.float64(types.int64), codegen
 
 
-def exponential(x):  # type: ignore[no-untyped-def]
+def exponential(x):
     """exp(x) for x <= 700, 0 to rounding below -700; relative error below 3e-16."""
     return np.exp(x)
 
@@ -114,13 +114,13 @@ def _exponential_real(x):
 
 
 @overload(exponential)
-def _overload_exponential(x):  # type: ignore[no-untyped-def]
+def _overload_exponential(x):
     if isinstance(x, types.Complex):
         return lambda x: np.exp(x)
     return lambda x: _exponential_real(x)
 
 
-def scratch_rows(size, like):  # type: ignore[no-untyped-def]
+def scratch_rows(size, like):
     """Uninitialised array of the dtype of ``like``, on the stack of the kernel that calls it.
 
     LLVM knows that the stack aliases nothing that came in, which heap scratch does not tell it: without this the loop
@@ -130,10 +130,10 @@ def scratch_rows(size, like):  # type: ignore[no-untyped-def]
 
 
 @intrinsic(prefer_literal=True)
-def _stack(typingctx, size, like):  # type: ignore[no-untyped-def]
+def _stack(typingctx, size, like):
     count = size.literal_value
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, arguments):
         element = context.get_data_type(like.dtype)
         memory = cgutils.alloca_once(builder, ir.ArrayType(element, count))
         memory.align = 64
@@ -143,5 +143,5 @@ def _stack(typingctx, size, like):  # type: ignore[no-untyped-def]
 
 
 @overload(scratch_rows, inline="always", prefer_literal=True)
-def _overload_scratch_rows(size, like):  # type: ignore[no-untyped-def]
+def _overload_scratch_rows(size, like):
     return lambda size, like: numba.carray(_stack(size, like), size)

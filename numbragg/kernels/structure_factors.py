@@ -6,16 +6,13 @@ import numpy as np
 
 from numbragg.kernels._jit import inlined
 
-
 ONE, TWO, THREE = np.uint64(1), np.uint64(2), np.uint64(3)  # unsigned: no test for negative indices
 
 
 @inlined
 def table_index(h0, k0, l0, low, high):
     """Position of whole indices in the table; 0, the place of what lies outside, when they are not in it."""
-    inside = (
-        (h0 >= low[0]) & (h0 <= high[0]) & (k0 >= low[1]) & (k0 <= high[1]) & (l0 >= low[2]) & (l0 <= high[2])
-    )
+    inside = (h0 >= low[0]) & (h0 <= high[0]) & (k0 >= low[1]) & (k0 <= high[1]) & (l0 >= low[2]) & (l0 <= high[2])
     rows = high[1] - low[1] + 1.0
     columns = high[2] - low[2] + 1.0
     # In doubles the product is exact, and one conversion is left for the end.

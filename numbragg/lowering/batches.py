@@ -4,6 +4,7 @@ Batches are cut where the inheritance changes, so that it is one number a batch
 (specs/decisions/0001-phi-carryover-batches.md).
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -79,12 +80,10 @@ def thread_blocks(n_slow: int, threads: int) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
-def _cut(
-    pixels: npt.NDArray[np.int32], targets: npt.NDArray[np.int32], inheritance: Inheritance
-) -> BatchParams:
+def _cut(pixels: npt.NDArray[np.int32], targets: npt.NDArray[np.int32], inheritance: Inheritance) -> BatchParams:
     single = np.isin(pixels, inheritance.fresh) if len(inheritance.fresh) else np.zeros(0, bool)
     stop = inheritance.last_interpolated
-    cuts = [np.arange(0, len(pixels), TILE), [len(pixels)]]
+    cuts = [np.arange(0, len(pixels), TILE), np.array([len(pixels)])]
     alone = np.flatnonzero(single)
     cuts += [alone, alone + 1]
     before = pixels < stop
@@ -109,10 +108,7 @@ def _first_of_blocks(
 ) -> npt.NDArray[np.int32]:
     n_slow, n_fast = experiment.detector.shape
     limits = np.searchsorted(active, thread_blocks(n_slow, experiment.quirks.threads) * n_fast)
-    found = (
-        _first_reached(params, active, int(start), int(stop))
-        for start, stop in zip(limits[:-1], limits[1:], strict=True)
-    )
+    found = (_first_reached(params, active, int(start), int(stop)) for start, stop in itertools.pairwise(limits))
     return np.array([active[position] for position in found if position != NOT_FOUND], dtype=np.int32)
 
 

@@ -198,6 +198,8 @@ def _with_one_dtype(params: KernelParams) -> KernelParams:
             return value
         return np.ascontiguousarray(value, dtype) if np.ndim(value) else scalar(value)
 
-    cast_objects = (type(item)(**{name: cast(name, value) for name, value in item._asdict().items()}) for item in objects)
-    detector, beam, crystal, scaling = cast_objects
+    def cast_fields(item: Any) -> Any:
+        return item._replace(**{name: cast(name, value) for name, value in item._asdict().items()})
+
+    detector, beam, crystal, scaling = map(cast_fields, objects)
     return params._replace(detector=detector, beam=beam, crystal=crystal, scaling=scaling)

@@ -55,4 +55,4 @@ def orientation_table(crystal: Crystal, scan: Scan) -> npt.NDArray[Any]:
     """
     axes, spindle = crystal_axes(crystal), unit(scan.spindle_axis)
     turned = [axes, *(axes @ axis_rotation(spindle, phi).T for phi in phi_angles(scan))]
-    return np.einsum("pvi,mji->pmvj", np.array(turned), domain_rotations(crystal))
+    return np.asarray(np.einsum("pvi,mji->pmvj", np.array(turned), domain_rotations(crystal)))

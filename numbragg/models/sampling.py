@@ -38,4 +38,4 @@ class Sampling:
 
     def centred(self) -> npt.NDArray[Any]:
         """Values ``k * spacing - range / 2``, shape (count,)."""
-        return np.arange(self.count) * self.spacing - 0.5 * self.range
+        return np.asarray(np.arange(self.count) * self.spacing - 0.5 * self.range)
