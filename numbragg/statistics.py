@@ -66,7 +66,8 @@ def _first_largest(values: npt.NDArray[Any]) -> tuple[int, float]:
     """Position and value of the first largest pixel in single precision, in which symmetric pixels are equal."""
     position, largest = 0, -np.inf
     for start in range(0, values.size, CHUNK):
-        chunk = values[start : start + CHUNK].astype(np.float32)
+        with np.errstate(over="ignore"):
+            chunk = values[start : start + CHUNK].astype(np.float32)
         top = int(chunk.argmax())
         if chunk[top] > largest:
             position, largest = start + top, float(chunk[top])

@@ -27,11 +27,14 @@ ANGSTROM = 1e-10
 MAX_TERMS = 100_000
 """Terms of one pixel that are recorded: about 200 MB of them."""
 
+OF_FRAME = ("pix0_vector_meters", "fdet_vec", "sdet_vec", "odet_vec")
 OF_SUB_PIXEL = ("pixel_pos_meters", "R_distance_meters", "omega_pixel_sr")
 OF_DIRECTION = ("obliquity_factor", "diffracted_vec")
 OF_SOURCE = ("incident_vec", "lambda_meters", "lambda_angstroms", "scattering_vec_A_inv")
 OF_ORIENTATION = ("rot_a_angstroms", "rot_b_angstroms", "rot_c_angstroms")
-OF_TERM = ("hkl_frac", "hkl_rounded", "F_latt_a", "F_latt_b", "F_latt_c", "F_latt", "F_cell")
+OF_RECIPROCAL = ("rot_a_star_A_inv", "rot_b_star_A_inv", "rot_c_star_A_inv")
+OF_AXES = ("F_latt_a", "F_latt_b", "F_latt_c")
+OF_TERM = ("hkl_frac", "hkl_rounded", *OF_AXES, "F_latt", "F_cell")
 
 
 def trace(experiment: Experiment, slow: int, fast: int) -> Trace:
@@ -86,11 +89,10 @@ def trace(experiment: Experiment, slow: int, fast: int) -> Trace:
             "steps or sub-pixels"
         )
     walk = _Walk(params, batches, np.asarray(phi_angles(experiment.scan)) * RADIAN)
-    # Numba divides by zero in silence, as the kernel is compiled to do; so must the functions when they are called
-    # from here.
+    # Compiled, the functions of the kernel divide by zero and overflow in silence.
     with np.errstate(all="ignore"):
         walk.run()
-    return _assemble(experiment, walk, slow, fast, steps)
+        return _assemble(experiment, walk, slow, fast, steps)
 
 
 def _check_pixel(experiment: Experiment, slow: int, fast: int) -> None:
@@ -108,11 +110,13 @@ def _check_pixel(experiment: Experiment, slow: int, fast: int) -> None:
         raise NumbraggError(f"trace: {pixel} is masked: it is not simulated")
 
 
-class _Walk:
-    """The loops of the forward kernel over one pixel, with notes taken between its stages.
+def _python(function: Any) -> Any:
+    """The Python function behind a compiled one: to compile it on its own would take longer than one pixel does."""
+    return function.py_func
 
-    The stages are called as Python functions: compiling them once more would take longer than one pixel does.
-    """
+
+class _Walk:
+    """The loops of the forward kernel over one pixel, with notes taken between its stages."""
 
     def __init__(self, params: KernelParams, batches: BatchParams, phi: Any) -> None:
         self.params, self.batches, self.phi = params, batches, phi
@@ -129,15 +133,15 @@ class _Walk:
     def run(self) -> None:
         """Simulate the pixel."""
         detector, scaling = self.params.detector, self.params.scaling
-        stages.begin_pixels.py_func(self.scratch, self.params.beam, scaling, 1)
+        _python(stages.begin_pixels)(self.scratch, self.params.beam, scaling, 1)
         for layer in range(detector.layers):
             for sub in range(detector.oversample**2):
                 self._sub_pixel(layer, sub)
             if not scaling.last_layer_capture or layer == detector.layers - 1:
                 self.before_scaling += self.row(stages.LAYER)
-                stages.end_layer.py_func(self.scratch, scaling, 1)
+                _python(stages.end_layer)(self.scratch, scaling, 1)
         self.captured = self.row(stages.TOTAL)
-        stages.end_pixels.py_func(self.scratch, scaling, 1)
+        _python(stages.end_pixels)(self.scratch, scaling, 1)
 
     def row(self, start: int) -> float:
         """Value of the pixel in a row of the scratch."""
@@ -153,14 +157,14 @@ class _Walk:
         where = {"layer": layer, "sub_slow": sub_slow, "sub_fast": sub_fast}
 
         def place(as_it_is: Any) -> None:
-            stages.place_pixels.py_func(scratch, as_it_is, self.batches.pixels, 0, 1, sub_fast, sub_slow, layer)
+            _python(stages.place_pixels)(scratch, as_it_is, self.batches.pixels, 0, 1, sub_fast, sub_slow, layer)
 
         # The solid angle of a point is 1/R^2.
         place(detector._replace(point_pixel=True))
         distance = 1.0 / math.sqrt(self.row(stages.FACTOR))
         place(detector)
         direction, omega = self.rows(stages.DX, stages.DY, stages.DZ), self.row(stages.FACTOR)
-        stages.weigh_sub_pixel.py_func(scratch, detector, scaling, 1, layer, sub)
+        _python(stages.weigh_sub_pixel)(scratch, detector, scaling, 1, layer, sub)
         self.last_omega = omega if scaling.oversample_omega else self.row(stages.OMEGA)
         record: Record = {
             **where,
@@ -178,8 +182,8 @@ class _Walk:
     def _source(self, where: Record) -> None:
         beam, crystal, scaling, scratch = self.params.beam, self.params.crystal, self.params.scaling, self.scratch
         source = where["source"]
-        kept = stages.scatter.py_func(scratch, beam, source, 1, scaling.d_min_squared)
-        stages.polarise.py_func(scratch, beam, source, 1)
+        kept = _python(stages.scatter)(scratch, beam, source, 1, scaling.d_min_squared)
+        _python(stages.polarise)(scratch, beam, source, 1)
         polar = self.row(stages.TERM) if beam.polarized else 1.0
         wavelength, incident = float(beam.wavelength[source]), beam.incident[source]
         record: Record = {
@@ -195,7 +199,7 @@ class _Walk:
         }
         self.sources.append(record)
         if kept:
-            stages.weigh_terms.py_func(scratch, beam, scaling, source, 1)
+            _python(stages.weigh_terms)(scratch, beam, scaling, source, 1)
             self.last_polar = polar if scaling.oversample_polar else self.row(stages.POLAR)
             self._sweep(where)
         else:
@@ -227,21 +231,22 @@ class _Walk:
     def _term(self, axes: Any) -> Record:
         """One orientation of the crystal: what ``add_orientation`` of the forward kernel does."""
         crystal, scratch = self.params.crystal, self.scratch
-        hkl = [
-            a[0] * scratch[stages.QX] + a[1] * scratch[stages.QY] + a[2] * scratch[stages.QZ] for a in axes
-        ]  # fmt: skip
+        x, y, z = scratch[stages.QX], scratch[stages.QY], scratch[stages.QZ]
+        hkl = [axis[0] * x + axis[1] * y + axis[2] * z for axis in axes]
         whole = [nearest(index) for index in hkl]
         squared = self._lattice(*(index - near for index, near in zip(hkl, whole, strict=True)))
         per_axis, sign = self._signs(hkl, whole)
-        inside = self.params.interpolate and bool(
-            can_interpolate.py_func(*hkl, crystal.low, crystal.high) and self.evaluation < self.batches.interpolated[0]
+        inside = bool(
+            self.params.interpolate
+            and _python(can_interpolate)(*hkl, crystal.low, crystal.high)
+            and self.evaluation < self.batches.interpolated[0]
         )
         if inside:
-            amplitude = float(tricubic.py_func(*hkl, crystal.table, crystal.low, crystal.high, True))
+            amplitude = float(_python(tricubic)(*hkl, crystal.table, crystal.low, crystal.high, True))
         else:
-            entry = float(crystal.table[table_index.py_func(*whole, crystal.low, crystal.high)])
-            amplitude = entry if self.params.interpolate else math.sqrt(entry)
-        squared_cell = amplitude * amplitude if self.params.interpolate else entry
+            amplitude = float(crystal.table[_python(table_index)(*whole, crystal.low, crystal.high)])
+        # Without interpolation the table holds F^2.
+        cell = amplitude * amplitude if self.params.interpolate else amplitude
         return {
             **{name: (axis / ANGSTROM).tolist() for name, axis in zip(OF_ORIENTATION, axes, strict=True)},
             "hkl_frac": [float(index) for index in hkl],
@@ -249,21 +254,20 @@ class _Walk:
             **per_axis,
             "F_latt": sign * math.sqrt(squared),
             "interpolated": int(inside),
-            "F_cell": amplitude,
-            "term": squared_cell * squared,
+            "F_cell": amplitude if self.params.interpolate else math.sqrt(cell),
+            "term": cell * squared,
         }
 
     def _signs(self, hkl: list[Any], whole: list[Any]) -> tuple[Record, float]:
-        """Lattice factor of each axis where it has one, and the sign of their product."""
+        """Lattice factor along each axis where the shape has one, and the sign of the whole factor."""
         crystal = self.params.crystal
         if self.params.shape == SQUARE:
-            factors = [float(grating.py_func(index, n)) for index, n in zip(hkl, crystal.n_cells, strict=True)]
-            return dict(zip(("F_latt_a", "F_latt_b", "F_latt_c"), factors, strict=True)), math.copysign(
-                1.0, math.prod(math.copysign(1.0, factor) for factor in factors)
-            )
+            factors = [float(_python(grating)(index, n)) for index, n in zip(hkl, crystal.n_cells, strict=True)]
+            sign = math.prod(math.copysign(1.0, factor) for factor in factors)
+            return dict(zip(OF_AXES, factors, strict=True)), sign
         if self.params.shape == ROUND:
             offsets = (index - near for index, near in zip(hkl, whole, strict=True))
-            return {}, float(round_sign.py_func(*offsets, *crystal.n_cells, crystal.fudge))
+            return {}, float(_python(round_sign)(*offsets, *crystal.n_cells, crystal.fudge))
         return {}, 1.0
 
 
@@ -272,11 +276,11 @@ def _lattice_factor(params: KernelParams) -> Callable[..., float]:
     crystal = params.crystal
     cells, fudge, reciprocal = tuple(crystal.n_cells), crystal.fudge, crystal.reciprocal
     if params.shape == SQUARE:
-        return lambda *d: float(square_factor.py_func(*d, *cells))
+        return lambda *d: float(_python(square_factor)(*d, *cells))
     if params.shape == ROUND:
-        return lambda *d: float(round_factor.py_func(*d, *cells, fudge))
+        return lambda *d: float(_python(round_factor)(*d, *cells, fudge))
     spot = gauss_factor if params.shape == GAUSS else tophat_factor
-    return lambda *d: float(spot.py_func(*d, *cells, fudge, reciprocal))
+    return lambda *d: float(_python(spot)(*d, *cells, fudge, reciprocal))
 
 
 def _assemble(experiment: Experiment, walk: _Walk, slow: int, fast: int, steps: int) -> Trace:
@@ -288,13 +292,7 @@ def _assemble(experiment: Experiment, walk: _Walk, slow: int, fast: int, steps: 
     photons = walk.row(stages.TOTAL)
     return {
         "pixel_slow_fast": [slow, fast],
-        **dict(
-            zip(
-                ("pix0_vector_meters", "fdet_vec", "sdet_vec", "odet_vec"),
-                (row.tolist() for row in detector.frame),
-                strict=True,
-            )
-        ),
+        **dict(zip(OF_FRAME, detector.frame.tolist(), strict=True)),
         **_pick(place, OF_SUB_PIXEL),
         "close_distance_meters": float(detector.close_distance),
         **_pick(place, OF_DIRECTION),
@@ -303,7 +301,7 @@ def _assemble(experiment: Experiment, walk: _Walk, slow: int, fast: int, steps: 
         "sources": walk.sources,
         "inherited_phi_tic": walk.inherited,
         **_pick(term, OF_ORIENTATION),
-        **dict(zip(("rot_a_star_A_inv", "rot_b_star_A_inv", "rot_c_star_A_inv"), stars, strict=True)),
+        **dict(zip(OF_RECIPROCAL, stars, strict=True)),
         **_pick(term, OF_TERM),
         "terms": walk.terms,
         "I_before_scaling": walk.before_scaling,

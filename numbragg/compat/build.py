@@ -14,7 +14,7 @@ from numbragg.compat.build_detector import Geometry, build_geometry
 from numbragg.compat.flags import check_contradictions, match_flags
 from numbragg.compat.image_header import HeaderValues, read_headers
 from numbragg.compat.sampling_rules import sample_phi
-from numbragg.compat.settings import Settings
+from numbragg.compat.settings import FLAG_NAMES, Settings
 from numbragg.errors import NumbraggError, NumbraggWarning
 from numbragg.lowering.detector_frame import place_detector
 from numbragg.lowering.orientations import phi_angles
@@ -27,7 +27,8 @@ Compat = Literal["spec", "c"]
 MODEL_MARGIN = 0.98
 """Structure factors of a model reach this much beyond the resolution of the farthest corner."""
 
-UNUSED_KEYS = ("stol", "stol_4", "stol_q", "stolout", "density", "molecular_weight", "coherent")
+UNUSED_KEYS = ("stol", "stol_4", "stol_q")
+"""Background tables and traces; what nanoBragg.c does not use either is named by `check_contradictions`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ def build_from(settings: Settings) -> Job:
     """Build a job from the values of flags."""
     unused = [key for key in UNUSED_KEYS if settings.given(key)]
     if unused:
-        warnings.warn(f"{', '.join('-' + key for key in unused)}: accepted, without effect", NumbraggWarning, 2)
+        warnings.warn(f"{', '.join(FLAG_NAMES[key] for key in unused)}: accepted, without effect", NumbraggWarning, 2)
     header, mask = read_headers(settings)
     geometry = build_geometry(settings, header)
     beam = build_beam(settings, header, geometry)

@@ -16,6 +16,7 @@ from numbragg.geometry.mosaic import random_misset, uniform_misset
 from numbragg.geometry.rotations import DEGREE
 from numbragg.io.fdump import read_fdump, write_fdump
 from numbragg.io.matrix import read_matrix
+from numbragg.io.symmetry import without_absences
 from numbragg.models.crystal import DEFAULT_MOSAIC_SEED, Crystal, check_cell
 from numbragg.models.reflections import Reflections
 from numbragg.models.structure_factors import StructureFactors
@@ -98,6 +99,8 @@ def _table(settings: Settings, reflections: Reflections | None, default_f: float
     dump = settings.get("dump", default=DEFAULT_DUMP if settings.quirks.q11_table_dumped else None)
     if reflections is not None:
         table = StructureFactors.from_reflections(reflections.hkl, reflections.amplitudes, default_f)
+        if default_f != 0.0 and reflections.space_group is not None:
+            table = without_absences(table, reflections.space_group)
         if dump is not None:
             _dump(settings, dump, table, default_f)
         return table

@@ -9,7 +9,7 @@ import numpy as np
 
 from numbragg.compat.image_header import HeaderValues
 from numbragg.compat.sampling_rules import sample_layers
-from numbragg.compat.settings import Settings
+from numbragg.compat.settings import FLAG_NAMES, Settings
 from numbragg.errors import NumbraggError, NumbraggWarning
 from numbragg.geometry.conventions import (
     CONVENTIONS,
@@ -178,11 +178,11 @@ class BeamCentre(NamedTuple):
 
 
 def _beam_centre(settings: Settings, header: HeaderValues, convention: Convention, panel: Panel) -> BeamCentre:
+    pivot = _reference_pivot(settings, convention) if settings.quirks.q09_pivot_reset else _pivot(settings, convention)
     if settings.quirks.q08_beam_centre_ignored:
-        return _reference_beam_centre(settings, header, convention, panel)
+        return _reference_beam_centre(settings, header, convention, panel, pivot)
     detector_axes_given = settings.given("fdet_vector", "sdet_vector", "odet_vector")
     mapping = CONVENTIONS["custom"] if detector_axes_given else convention
-    pivot = _pivot(settings, convention)
     near = (None, None) if pivot == "beam" else (header.orgx, header.orgy)
     default = default_beam_centre(mapping, panel.size_fast, panel.size_slow, panel.pixel)
     x = settings.get("xbeam", default=default[0] if header.xbeam is None else header.xbeam)
@@ -220,7 +220,7 @@ def _near_point(
 
 
 def _reference_beam_centre(
-    settings: Settings, header: HeaderValues, convention: Convention, panel: Panel
+    settings: Settings, header: HeaderValues, convention: Convention, panel: Panel, pivot: str
 ) -> BeamCentre:
     orgx, orgy = settings.get("orgx", default=header.orgx), settings.get("orgy", default=header.orgy)
     fast = panel.size_fast / 2.0 if orgx is None else (orgx - 0.5) * panel.pixel
@@ -231,7 +231,6 @@ def _reference_beam_centre(
         default = default_beam_centre(convention, panel.size_fast, panel.size_slow, panel.pixel)
     x = settings.get("xbeam", default=default[0] if header.xbeam is None else header.xbeam)
     y = settings.get("ybeam", default=default[1] if header.ybeam is None else header.ybeam)
-    pivot = _reference_pivot(settings, convention)
     if pivot == "beam" or convention.name == "custom":
         fast, slow = beam_centre_to_corner(convention, x, y, panel.size_slow, panel.pixel)
     return BeamCentre(pivot, fast, slow, x, y)
@@ -281,12 +280,7 @@ def _at_origin(settings: Settings, detector: Detector, beam: Vector) -> Detector
     scale = 1e-3 if key == "pix0_vector_mm" else 1.0
     overridden = [k for k in (*BEAM_CENTRE_KEYS, *NEAR_POINT_KEYS, "distance", "close_distance") if settings.given(k)]
     if overridden:
-        warnings.warn(f"-{key} overrides {', '.join(map(_flag, overridden))}", NumbraggWarning, stacklevel=2)
+        warnings.warn(f"-{key} overrides {', '.join(FLAG_NAMES[k] for k in overridden)}", NumbraggWarning, stacklevel=2)
     origin = np.array(settings.values(key), dtype=float) * scale
     placed = replace(detector, origin=origin)
     return replace(placed, distance=float(place_detector(placed, beam).distance) * 1e3)
-
-
-def _flag(key: str) -> str:
-    names = {"xbeam": "-Xbeam", "ybeam": "-Ybeam", "xclose": "-Xclose", "yclose": "-Yclose", "orgx": "-ORGX"}
-    return names.get(key, "-ORGY" if key == "orgy" else f"-{key}")

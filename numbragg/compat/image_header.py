@@ -1,4 +1,4 @@
-"""What the headers of ``-img`` and ``-mask`` say about the experiment (specs/30-formats.md, 30.28)."""
+"""What the headers of ``-img`` and ``-mask`` say about the experiment (specs/30-formats.md, 30.40)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace

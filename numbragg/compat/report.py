@@ -1,4 +1,4 @@
-"""What the reference prints about a run, and the header of its images (specs/30-formats.md, 30.24)."""
+"""What the reference prints about a run, and the header of its images (specs/30-formats.md, 30.42)."""
 
 import math
 

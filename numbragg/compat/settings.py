@@ -4,9 +4,13 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from numbragg.compat.flag_table import FLAGS
 from numbragg.compat.flags import Occurrence
 from numbragg.errors import DeviationNote
 from numbragg.models.quirks import Quirks
+
+FLAG_NAMES = {flag.key: flag.names[0] for flag in FLAGS}
+"""Usual name of the flag of each setting."""
 
 
 class Settings:

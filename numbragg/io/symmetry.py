@@ -6,6 +6,7 @@ import numpy.typing as npt
 
 from numbragg.errors import NumbraggError
 from numbragg.models.reflections import Cell
+from numbragg.models.structure_factors import StructureFactors
 
 
 def find_space_group(name: str) -> gemmi.SpaceGroup:
@@ -62,3 +63,12 @@ def expand_to_p1(
 def index_keys(hkl: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     """Give each index one whole number that sorts as h, then k, then l do; |h|, |k|, |l| < 2**20."""
     return hkl.astype(np.int64) @ np.array([1 << 42, 1 << 21, 1], dtype=np.int64)
+
+
+def without_absences(table: StructureFactors, space_group: str) -> StructureFactors:
+    """Set the systematic absences and the centring's of a table to zero, whatever its default amplitude."""
+    indices = np.indices(table.values.shape).reshape(3, -1).T + np.array(table.minimum)
+    absent = find_space_group(space_group).operations().systematic_absences(indices.astype(np.int32))
+    values = table.values.copy()
+    values[np.asarray(absent).reshape(values.shape)] = 0.0
+    return StructureFactors(table.minimum, values)
