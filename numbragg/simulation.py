@@ -5,15 +5,17 @@ batches of pixels -> image.
 """
 
 import itertools
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from numbragg.errors import NumbraggError
+from numbragg.kernels._jit import TILE
 from numbragg.kernels.forward import forward_kernel
 from numbragg.kernels.params import BatchParams
 from numbragg.lowering.batches import make_batches
@@ -69,18 +71,35 @@ def simulate(
     (1024, 1024)
     """
     params = lower(experiment)
-    dtype = params.crystal.axes.dtype
+    job = prepare(experiment, params, pixels)
+    kernel = forward_kernel(params.shape, params.interpolate, params.running)
+    arguments = (job.batches, params.detector, params.beam, params.crystal, params.scaling, job.result)
+    run_batches(kernel, arguments, len(job.batches.bounds) - 1, threads, progress)
+    return job.result.reshape(job.shape)
+
+
+class PixelJob(NamedTuple):
+    """The pixels of a run in batches, and where their values go."""
+
+    batches: BatchParams
+    result: npt.NDArray[Any]  # flat, zeros
+    shape: tuple[int, ...]  # what the result is reshaped to
+
+
+def prepare(experiment: Experiment, params: KernelParams, pixels: Pixels, tile: int = TILE) -> PixelJob:
+    """Cut the pixels of a run into batches of at most ``tile``."""
     active = experiment.active_pixels()
+    dtype = params.crystal.axes.dtype
     if pixels is None:
-        image = np.zeros(experiment.detector.shape, dtype)
-        _run(params, make_batches(experiment, params, active, active), image.ravel(), threads, progress)
-        return image
-    wanted = pixel_numbers(experiment, pixels)
-    result = np.zeros(len(wanted), dtype)
-    whole = experiment.mask is None and experiment.roi is None
-    targets = (np.arange(len(wanted)) if whole else np.flatnonzero(np.isin(wanted, active))).astype(np.int32)
-    _run(params, make_batches(experiment, params, wanted[targets], targets), result, threads, progress)
-    return result
+        shape: tuple[int, ...] = experiment.detector.shape
+        batches = make_batches(experiment, params, active, active, tile)
+    else:
+        wanted = pixel_numbers(experiment, pixels)
+        shape = wanted.shape
+        whole = experiment.mask is None and experiment.roi is None
+        targets = (np.arange(len(wanted)) if whole else np.flatnonzero(np.isin(wanted, active))).astype(np.int32)
+        batches = make_batches(experiment, params, wanted[targets], targets, tile)
+    return PixelJob(batches, np.zeros(math.prod(shape), dtype), shape)
 
 
 def pixel_numbers(experiment: Experiment, pixels: Pixels) -> npt.NDArray[np.int32]:
@@ -116,21 +135,21 @@ def count_threads(threads: int | None) -> int:
     return threads
 
 
-def _run(
-    params: KernelParams,
-    batches: BatchParams,
-    result: npt.NDArray[Any],
-    threads: int | None,
-    progress: Progress | None,
+def run_batches(
+    kernel: Any, arguments: tuple[Any, ...], total: int, threads: int | None, progress: Progress | None = None
 ) -> None:
-    kernel = forward_kernel(params.shape, params.interpolate, params.running)
-    total, workers = len(batches.bounds) - 1, count_threads(threads)
+    """Run ``kernel(first, last, *arguments)`` over ``total`` batches in as many threads as asked for.
+
+    Threads of Python take turns only between calls, since kernels hold no lock
+    (specs/decisions/0002-threads.md).
+    """
+    workers = count_threads(threads)
     chunks = max(CHUNKS_PER_THREAD * workers if workers > 1 else 1, PROGRESS_CHUNKS if progress else 1)
     edges = np.unique(np.linspace(0, total, min(chunks, total) + 1).astype(int))
     pieces = list(itertools.pairwise(edges.tolist()))
 
     def work(piece: tuple[int, int]) -> int:
-        kernel(*piece, batches, params.detector, params.beam, params.crystal, params.scaling, result)
+        kernel(*piece, *arguments)
         return piece[1] - piece[0]
 
     if workers == 1 or len(pieces) < 2:

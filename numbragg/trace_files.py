@@ -92,15 +92,12 @@ class Divergence(NamedTuple):
 def format_trace(trace: Trace) -> str:
     """Write a trace as lines ``name value...`` with 15 significant digits.
 
-    The records of a list are numbered: ``terms[3].F_latt -2.38319665299058``.
+    The records of the lists follow at the end, numbered: ``terms[3].F_latt -2.38319665299058``.
     """
-    lines = []
-    for name, value in trace.items():
-        if name in LISTS:
-            records = enumerate(value)
-            lines += [f"{name}[{i}].{key} {_words(entry)}" for i, record in records for key, entry in record.items()]
-        else:
-            lines.append(f"{name} {_words(value)}")
+    lines = [f"{name} {_words(value)}" for name, value in trace.items() if name not in LISTS]
+    for name in LISTS:
+        for i, record in enumerate(trace.get(name, [])):
+            lines += [f"{name}[{i}].{key} {_words(value)}" for key, value in record.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -202,7 +199,7 @@ def _with_components(record: Trace) -> Iterator[tuple[str, Value]]:
 
 
 def _index(record: Trace) -> tuple[float, ...]:
-    return tuple(record.get(name, 0) for name in INDEX)
+    return tuple(record[name] if _is_number(record.get(name)) else 0 for name in INDEX)
 
 
 def _components(value: Value) -> list[float]:

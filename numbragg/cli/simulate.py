@@ -16,6 +16,7 @@ from numbragg.compat.report import geometry_lines, smv_header, statistics_lines
 from numbragg.errors import NumbraggError
 from numbragg.models.experiment import Experiment
 from numbragg.models.quirks import NO_QUIRKS
+from numbragg.noise import checked_offset
 from numbragg.statistics import ImageStatistics, image_statistics
 
 BRIGHTEST_COUNT = 55000.0
@@ -32,13 +33,19 @@ def main(argv: list[str]) -> int:
     if options.get("help"):
         print(format_help(width=_terminal_width()))
         return 0
+    if options.get("version"):
+        from importlib.metadata import version
+
+        print(f"numbragg {version('numbragg')}")
+        return 0
     if not words:
-        print("usage: numbragg simulate [--compat spec|c] FLAGS    (numbragg simulate --help lists them)")
-        return 2
+        raise NumbraggError("nothing to simulate: give flags (numbragg simulate --help lists them)")
     compat: Any = options.get("compat", "spec")
-    job = build_job(words, compat, c_threads=int(options.get("c_threads", 1)))
     threads = options.get("threads")
-    run(job, threads=None if threads is None else int(threads))
+    # Numbers out of range end in one line of ours, not in NumPy's warnings.
+    with np.errstate(all="ignore"):
+        job = build_job(words, compat, c_threads=int(options.get("c_threads", 1)))
+        run(job, threads=None if threads is None else int(threads))
     return 0
 
 
@@ -56,11 +63,13 @@ def run(job: Job, *, threads: int | None = None) -> tuple[npt.NDArray[np.float64
 
     announce_compilation()
     refuse_what_does_not_fit(job.experiment)
-    _check_folders(job)
+    _check_outputs(job)
     for line in geometry_lines(job):
         print(line)
     with progress_bar(job.outputs.progress) as progress:
         image = simulate(job.experiment, threads=threads, progress=progress)
+    if not np.isfinite(image).all():
+        raise NumbraggError("the image has pixels that are not finite: check amplitudes, fluence and geometry")
     statistics = image_statistics(job.experiment, image)
     for line in statistics_lines(statistics):
         print(line)
@@ -125,8 +134,6 @@ def print_pixels(job: Job, image: npt.NDArray[np.float64]) -> None:
     """Print the photons of one pixel, or of every active one (specs/20-command-line.md, ``-printout``)."""
     if job.outputs.printout_pixel is not None:
         fast, slow = job.outputs.printout_pixel
-        if not (0 <= slow < image.shape[0] and 0 <= fast < image.shape[1]):
-            raise NumbraggError(f"-printout_pixel {fast} {slow} does not lie on the detector")
         print(f"pixel fast {fast} slow {slow} photons {image[slow, fast]:.15g}")
         return
     for number in job.experiment.active_pixels():
@@ -187,13 +194,21 @@ def progress_bar(wanted: bool) -> Iterator[Any]:
         yield report
 
 
-def _check_folders(job: Job) -> None:
+def _check_outputs(job: Job) -> None:
+    """Refuse before the work what would fail after it."""
     outputs = job.outputs
     files = (outputs.float_file, outputs.int_file, outputs.pgm_file, outputs.noise_file, outputs.png_file)
     for path in filter(None, files):
         folder = os.path.dirname(os.path.abspath(path))
         if not os.path.isdir(folder):
             raise NumbraggError(f"cannot write {path}: the folder {folder} does not exist")
+        if os.path.isdir(path):
+            raise NumbraggError(f"cannot write {path}: it is a folder")
+    checked_offset(outputs.adc_offset)
+    if outputs.printout_pixel is not None:
+        (fast, slow), (n_slow, n_fast) = outputs.printout_pixel, job.experiment.detector.shape
+        if not (0 <= slow < n_slow and 0 <= fast < n_fast):
+            raise NumbraggError(f"-printout_pixel {fast} {slow} does not lie on the detector of {n_fast} x {n_slow}")
 
 
 def _terminal_width() -> int:

@@ -28,7 +28,7 @@ MODEL_MARGIN = 0.98
 """Structure factors of a model reach this much beyond the resolution of the farthest corner."""
 
 UNUSED_KEYS = ("stol", "stol_4", "stol_q")
-"""Background tables and traces; what nanoBragg.c does not use either is named by `check_contradictions`."""
+"""Tables of the background; what nanoBragg.c does not use either is named by `check_contradictions`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,12 +211,19 @@ def _note_deviations(settings: Settings, experiment: Experiment) -> None:
         ("Q01", "rotation through phi = 0", bool((phi == 0).any() and (phi != 0).any())),
         ("Q02", "-oversample_thick, -oversample_polar and -oversample_omega", sampled),
         ("Q05", "the water background", experiment.water_size > 0),
+        ("Q19", "-twotheta_axis", _axis_sets_twotheta(settings)),
+        ("Q20", "-misset_seed", settings.given("misset_seed")),
         ("Q12", "interpolation at the edge of the table", experiment.crystal.interpolates),
         ("Q25", "a two-theta axis of another length than 1", _axis_was_scaled(settings, experiment)),
     )
     for register, text, applies in touched:
         if applies:
             settings.note(register, text)
+
+
+def _axis_sets_twotheta(settings: Settings) -> bool:
+    axis, twotheta = settings.values("twotheta_axis"), settings.get("twotheta", default=0.0)
+    return axis is not None and settings.last("twotheta_axis", "twotheta") == "twotheta_axis" and axis[0] != twotheta
 
 
 def _axis_was_scaled(settings: Settings, experiment: Experiment) -> bool:

@@ -9,6 +9,7 @@ from numbragg.compat.image_header import HeaderValues
 from numbragg.compat.sampling_rules import sample_range
 from numbragg.compat.settings import Settings
 from numbragg.errors import NumbraggError, NumbraggWarning
+from numbragg.geometry.rotations import unit
 from numbragg.io.sources import read_sources
 from numbragg.models.beam import DEFAULT_FLUENCE, Beam, SourceTable
 from numbragg.models.sampling import Sampling
@@ -21,6 +22,8 @@ DEFAULT_EXPOSURE = 1.0  # s
 
 WHOLE_RADIAN = 1000.0  # mrad
 WHOLE_WAVELENGTH = 100.0  # percent
+PARALLEL = 1e-9
+"""Sine of an angle that is zero but for rounding."""
 
 
 def build_beam(settings: Settings, header: HeaderValues, geometry: Geometry) -> Beam:
@@ -94,6 +97,9 @@ def _sources(settings: Settings, wavelength: float, geometry: Geometry) -> Sourc
         return None
     path = settings.get("sourcefile")
     table = read_sources(path, wavelength, geometry.beam)
+    across = np.linalg.norm(np.cross(unit(table.positions), geometry.polarization), axis=1)
+    if (across < PARALLEL).any():
+        raise NumbraggError(f"{path}: source {int(across.argmin()) + 1} lies along the polarisation axis")
     if not settings.quirks.q06_weights_ignored and np.ptp(table.weights) > 0:
         settings.note("Q06", "weighting sources")
     if settings.given("divergence", "hdivrange", "vdivrange", "dispersion"):

@@ -24,6 +24,8 @@ from numbragg.structure_factor_files import read_structure_factors
 
 DEFAULT_DUMP = "Fdump.bin"
 SHAPE_KEYS = {"square_xtal": "square", "round_xtal": "round", "gauss_xtal": "gauss", "tophat_spots": "tophat"}
+USING_VOLUME = ("gauss_xtal", "tophat_spots")
+"""Shapes whose spots depend on the reciprocal vectors."""
 SIZE_AXES = (("samplesize_x", "n_cells_a"), ("samplesize_y", "n_cells_b"), ("samplesize_z", "n_cells_c"))
 DEFAULT_BEAM_SIZE = 0.1  # mm
 WHOLE_TURN = 90.0
@@ -82,7 +84,7 @@ def build_crystal(settings: Settings, wavelength: float, d_min: float, seed: int
         mosaic_seed=-settings.get("mosaic_seed", default=-DEFAULT_MOSAIC_SEED),
         structure_factors=_table(settings, reflections, default_f),
         default_f=default_f,
-        interpolate=_interpolate(settings),
+        interpolate=_interpolate(settings, n_cells),
         reciprocal_volume=lattice.volume,
     )
     return BuiltCrystal(crystal, misset if drawn else None)
@@ -136,9 +138,11 @@ def _lattice(settings: Settings, wavelength: float, reflections: Reflections | N
         cell = reflections.cell
     if cell is not None:
         check_cell(cell)
+        _check_volume(unit_cell.volume(cell))
     if settings.given("mat"):
         reciprocal = read_matrix(settings.get("mat")) / wavelength
         direct = unit_cell.reciprocal(reciprocal.T)
+        _check_volume(unit_cell.triple_product(direct))
         if cell is not None:
             direct = direct * (np.array(cell[:3]) / np.linalg.norm(direct, axis=1))[:, None]
     elif cell is None:
@@ -148,7 +152,7 @@ def _lattice(settings: Settings, wavelength: float, reflections: Reflections | N
     else:
         _note_triclinic(settings, cell)
         return Lattice(cell, np.eye(3), None)
-    volume = None if cell is None or not settings.quirks.q26_volume_of_given_cell else float(unit_cell.volume(cell))
+    volume = None if cell is None else _given_volume(settings, cell, direct)
     constants = unit_cell.cell_constants(direct)
     if cell is not None:
         constants = (*cell[:3], *constants[3:])
@@ -156,6 +160,24 @@ def _lattice(settings: Settings, wavelength: float, reflections: Reflections | N
     if np.linalg.det(turn) < 0:
         raise NumbraggError("-mat: the reciprocal vectors are left-handed (negative determinant)")
     return Lattice(constants, unit_cell.nearest_rotation(turn), volume)
+
+
+def _check_volume(cell_volume: float) -> None:
+    if not 0.0 < abs(cell_volume) < math.inf:
+        raise NumbraggError(f"unit cell: its volume is out of range ({cell_volume:g} cubic angstrom)")
+
+
+def _given_volume(settings: Settings, cell: tuple[Any, ...], direct: npt.NDArray[np.float64]) -> float | None:
+    """Volume of the given cell where the reference divides by it, else None for that of the direct vectors (Q26)."""
+    given = float(unit_cell.volume(cell))
+    if settings.quirks.q26_volume_of_given_cell:
+        return given
+    if (
+        not np.isclose(given, unit_cell.triple_product(direct), rtol=1e-9)
+        and settings.last(*SHAPE_KEYS) in USING_VOLUME
+    ):
+        settings.note("Q26", "the size of the spots")
+    return None
 
 
 def _completed(cell: tuple[float, ...]) -> tuple[float, ...] | None:
@@ -223,10 +245,13 @@ def _mosaic(settings: Settings) -> tuple[float, int]:
     return spread, int(domains)
 
 
-def _interpolate(settings: Settings) -> bool | None:
+def _interpolate(settings: Settings, n_cells: tuple[float, float, float]) -> bool | None:
     key = settings.last("interpolate", "nointerpolate")
     if key is not None:
         return key == "interpolate"
+    before_size = bool(min(settings.get("n_cells", axis, default=1) for _, axis in SIZE_AXES) <= 2)
     if settings.quirks.q23_interpolation_before_size:
-        return bool(min(settings.get("n_cells", axis, default=1) for _, axis in SIZE_AXES) <= 2)
+        return before_size
+    if settings.given("hkl", "dump") and before_size != (min(n_cells) <= 2):
+        settings.note("Q23", "automatic interpolation")
     return None

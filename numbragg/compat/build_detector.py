@@ -25,6 +25,8 @@ from numbragg.models.detector import Detector
 DEFAULT_SIZE = 102.4  # mm
 DEFAULT_PIXEL = 0.1  # mm
 DEFAULT_DISTANCE = 100.0  # mm
+EDGE_ON = 1e-9
+"""Cosine between beam and detector normal below which they are at right angles but for rounding."""
 
 CONVENTION_KEYS = ("adxv", "mosflm", "denzo", "xds", "dials")
 VECTOR_KEYS = {
@@ -101,6 +103,10 @@ def build_geometry(settings: Settings, header: HeaderValues) -> Geometry:
         layers=layers,
         layer_step=step,
     )
+    if abs(obliquity(detector, vectors["beam"])) < EDGE_ON:
+        raise NumbraggError(
+            "the beam runs along the detector plane: check -odet_vector, -beam_vector and -detector_rot*"
+        )
     detector = _at_close_distance(settings, header, detector, vectors["beam"])
     detector = _at_origin(settings, detector, vectors["beam"])
     return Geometry(
@@ -181,6 +187,7 @@ def _beam_centre(settings: Settings, header: HeaderValues, convention: Conventio
     pivot = _reference_pivot(settings, convention) if settings.quirks.q09_pivot_reset else _pivot(settings, convention)
     if settings.quirks.q08_beam_centre_ignored:
         return _reference_beam_centre(settings, header, convention, panel, pivot)
+    _note_beam_centre(settings, convention)
     detector_axes_given = settings.given("fdet_vector", "sdet_vector", "odet_vector")
     mapping = CONVENTIONS["custom"] if detector_axes_given else convention
     near = (None, None) if pivot == "beam" else (header.orgx, header.orgy)
@@ -190,22 +197,35 @@ def _beam_centre(settings: Settings, header: HeaderValues, convention: Conventio
     fast, slow = beam_centre_to_corner(mapping, x, y, panel.size_slow, panel.pixel)
     fast = _near_point(settings, "xclose", "orgx", "xbeam", panel.pixel, fast, near[0])
     slow = _near_point(settings, "yclose", "orgy", "ybeam", panel.pixel, slow, near[1])
-    return BeamCentre(pivot, fast, slow, x, y)
+    return BeamCentre(pivot, fast, slow, *_in_convention(mapping, fast, slow, panel))
+
+
+def _in_convention(convention: Convention, fast: float, slow: float, panel: Panel) -> tuple[float, float]:
+    """(Xbeam, Ybeam), mm, of a point at (fast, slow) from the corner of the first pixel."""
+    if convention.beam_centre == "flipped":
+        return fast, panel.size_slow - slow
+    shift = convention.shift * panel.pixel
+    return (slow - shift, fast - shift) if convention.beam_centre == "slow fast" else (fast - shift, slow - shift)
 
 
 def _pivot(settings: Settings, convention: Convention) -> str:
     explicit = settings.get("pivot")
     if explicit is not None:
-        if explicit != convention.pivot:
-            settings.note("Q09", "-pivot, which holds whatever the convention,")
-        return str(explicit)
-    key = settings.last(*BEAM_CENTRE_KEYS, *NEAR_POINT_KEYS)
-    if key is None:
-        return convention.pivot
-    pivot = "beam" if key in BEAM_CENTRE_KEYS else "sample"
+        pivot = str(explicit)
+    else:
+        key = settings.last(*BEAM_CENTRE_KEYS, *NEAR_POINT_KEYS)
+        if key is None:
+            return convention.pivot
+        pivot = "beam" if key in BEAM_CENTRE_KEYS else "sample"
     if pivot != convention.pivot:
-        settings.note("Q08", "the beam centre")
+        settings.note("Q09", "the pivot")
     return pivot
+
+
+def _note_beam_centre(settings: Settings, convention: Convention) -> None:
+    ignored = convention.pivot == "sample" and settings.given(*BEAM_CENTRE_KEYS)
+    if ignored or settings.given("xclose", "yclose"):
+        settings.note("Q08", "the beam centre")
 
 
 def _near_point(
@@ -257,19 +277,21 @@ def _sensor(settings: Settings) -> tuple[float | None, float, int, float]:
     thickness, layers, step = sample_layers(thickness, count, reference_spacing=reference)
     if thickness > 0.0 and layers > 1 and not reference:
         settings.note("Q03", "absorption")
+    if thickness > 0.0 and count is not None and not reference:
+        settings.note("Q04", "the spacing of sensor layers")
     return (depth or thickness) or None, thickness, layers, step
 
 
 def _at_close_distance(settings: Settings, header: HeaderValues, detector: Detector, beam: Vector) -> Detector:
     close = settings.get("close_distance")
-    if close is None and (settings.quirks.q22_header_substrings or not settings.given("distance")):
-        close = header.close_distance
+    if close is None and header.close_distance is not None:
+        if settings.quirks.q28_header_near_distance or not settings.given("distance"):
+            close = header.close_distance
+        else:
+            settings.note("Q28", "-distance beside an image header")
     if close is None:
         return detector
-    ratio = obliquity(detector, beam)
-    if ratio == 0.0:
-        raise NumbraggError("-close_distance: the beam runs along the detector plane; check the normal and rotations")
-    return replace(detector, distance=abs(close / ratio))
+    return replace(detector, distance=abs(close / obliquity(detector, beam)))
 
 
 def _at_origin(settings: Settings, detector: Detector, beam: Vector) -> Detector:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from numbragg.compat.headers import header_value_by_substring
 from numbragg.compat.settings import Settings
 from numbragg.errors import NumbraggError
-from numbragg.io.smv import read_header_text, read_smv, read_smv_header
+from numbragg.io.smv import header_entries, read_header_text, read_smv
 
 
 @dataclass(frozen=True)
@@ -48,36 +48,46 @@ KEYWORDS: dict[str, tuple[str, ...]] = {
 
 def read_headers(settings: Settings) -> tuple[HeaderValues, npt.NDArray[np.bool_] | None]:
     """Header values of ``-mask`` and then ``-img``, which wins, and the mask, (slow, fast), True where simulated."""
-    substrings = settings.quirks.q22_header_substrings
     values, mask = HeaderValues(), None
     if settings.given("mask"):
         path = settings.get("mask")
-        values = _read(path, substrings)
+        values = _read(settings, path)
         mask = read_smv(path)[1] != 0
         if values.ybeam is not None and values.n_slow and values.pixel:
             values = replace(values, ybeam=values.n_slow * values.pixel - values.ybeam)
     if settings.given("img"):
-        image = _read(settings.get("img"), substrings)
+        image = _read(settings, settings.get("img"))
         changes = {f.name: getattr(image, f.name) for f in fields(image) if getattr(image, f.name) is not None}
         values = replace(values, **changes)
     return values, mask
 
 
-def _read(path: str, substrings: bool) -> HeaderValues:
-    find: Callable[[str], str | None]
-    if substrings:
-        text = read_header_text(path)
+def _read(settings: Settings, path: str) -> HeaderValues:
+    text = read_header_text(path)
+    exact = dict(header_entries(text))
+    by_substring = _texts(lambda key: header_value_by_substring(text, key))
+    texts = _texts(exact.get)
+    # The near distance wins over the distance, so that a wrong distance beside it changes nothing.
+    without_effect = "distance" if "close_distance" in texts else ""
+    if settings.quirks.q22_header_substrings:
+        texts = by_substring
+    elif any(by_substring[name] != texts.get(name) for name in by_substring if name != without_effect):
+        settings.note("Q22", f"the header of {path}")
+    return HeaderValues(
+        **{  # type: ignore[arg-type]
+            name: _number(path, KEYWORDS[name][0], value, whole=name in ("n_fast", "n_slow"))
+            for name, value in texts.items()
+        }
+    )
 
-        def find(key: str) -> str | None:
-            return header_value_by_substring(text, key)
-    else:
-        find = read_smv_header(path).get
-    found = {}
-    for name, keywords in KEYWORDS.items():
-        value = next((text for text in map(find, keywords) if text is not None), None)
-        if value is not None:
-            found[name] = _number(path, keywords[0], value, whole=name in ("n_fast", "n_slow"))
-    return HeaderValues(**found)  # type: ignore[arg-type]
+
+def _texts(find: Callable[[str], str | None]) -> dict[str, str]:
+    """Value of each setting for which one of its keywords is found."""
+    found = {
+        name: next((text for text in map(find, keywords) if text is not None), None)
+        for name, keywords in KEYWORDS.items()
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _number(path: str, keyword: str, text: str, *, whole: bool) -> float | int:

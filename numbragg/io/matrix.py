@@ -9,6 +9,8 @@ from numbragg.errors import NumbraggError
 from numbragg.io.input_file import input_file
 
 ENTRIES = 9
+SINGULAR = 1e-12
+"""Determinant, of a matrix whose largest entry is 1, below which its columns have no volume."""
 
 
 def read_matrix(path: str | os.PathLike[str]) -> npt.NDArray[np.float64]:
@@ -44,6 +46,7 @@ def read_matrix(path: str | os.PathLike[str]) -> npt.NDArray[np.float64]:
     if len(numbers) < ENTRIES:
         raise NumbraggError(f"{path}: a matrix has nine numbers, found {len(numbers)}")
     matrix = np.array(numbers).reshape(3, 3)
-    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-12 * np.abs(matrix).max() ** 3:
+    largest = np.abs(matrix).max()
+    if not 0.0 < largest < np.inf or abs(np.linalg.det(matrix / largest)) < SINGULAR:
         raise NumbraggError(f"{path}: the matrix is singular or not finite")
     return matrix

@@ -1,6 +1,6 @@
 """Where a batch's pixels are and how much each of them sees: one row of scratch a quantity, all pixels in a row.
 
-The scratch of a batch is one flat array; row ``R`` of pixel ``t`` is ``scratch[R * TILE + t]``. These stages are pasted
+The scratch of a batch is one flat array; row ``R`` of pixel ``t`` is ``scratch[R * ROW + t]``. These stages are pasted
 into the kernel by Numba (``inline="always"``), so that LLVM sees scratch that never leaves the function.
 """
 
@@ -13,14 +13,17 @@ from numbragg.kernels._jit import TILE, exponential
 
 stage = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"}, inline="always")
 
-DX, DY, DZ = 0, TILE, 2 * TILE  # unit vector from the sample to the sub-pixel
-QX, QY, QZ = 3 * TILE, 4 * TILE, 5 * TILE  # scattering vector, 1/m
-SUM, LAYER, TOTAL = 6 * TILE, 7 * TILE, 8 * TILE  # sums over one source, one layer, the pixel
-KEEP = 9 * TILE  # 1, or 0 where the resolution limit culls the source
-FACTOR, TERM = 10 * TILE, 11 * TILE  # what multiplies each term: of the sub-pixel, of the sub-pixel and source
-OMEGA, POLAR = 12 * TILE, 13 * TILE  # solid angle and polarisation, as first met in the pixel
-CAPTURE, CAPTURED = 14 * TILE, 15 * TILE  # fraction captured by the layer, and by all layers so far
-SCRATCH = 16 * TILE
+ROW = TILE + 8
+"""Distance between rows: not a power of two, so that the rows of one pixel do not compete for one set of the cache."""
+
+DX, DY, DZ = 0, ROW, 2 * ROW  # unit vector from the sample to the sub-pixel
+QX, QY, QZ = 3 * ROW, 4 * ROW, 5 * ROW  # scattering vector, 1/m
+SUM, LAYER, TOTAL = 6 * ROW, 7 * ROW, 8 * ROW  # sums over one source, one layer, the pixel
+KEEP = 9 * ROW  # 1, or 0 where the resolution limit culls the source
+FACTOR, TERM = 10 * ROW, 11 * ROW  # what multiplies each term: of the sub-pixel, of the sub-pixel and source
+OMEGA, POLAR = 12 * ROW, 13 * ROW  # solid angle and polarisation, as first met in the pixel
+CAPTURE, CAPTURED = 14 * ROW, 15 * ROW  # fraction captured by the layer, and by all layers so far
+SCRATCH = 16 * ROW
 
 
 @stage

@@ -71,3 +71,49 @@ def tricubic(h, k, l, table, low, high, inside):
         + u[2] * _plane(table, i + TWO * step, stride, v, w)
         + u[3] * _plane(table, i + THREE * step, stride, v, w)
     )
+
+
+@inlined
+def cubic_slopes(t):
+    """Derivatives of `cubic_weights` in t."""
+    square = 3.0 * t * t
+    return (
+        -(square - 6.0 * t + 2.0) / 6.0,
+        (square - 4.0 * t - 1.0) / 2.0,
+        -(square - 2.0 * t - 2.0) / 2.0,
+        (square - 1.0) / 6.0,
+    )
+
+
+@inlined
+def _plane_pair(table, i, stride, v, w, dv, dw):
+    a, b = _line(table, i, w), _line(table, i + stride, w)
+    c, d = _line(table, i + TWO * stride, w), _line(table, i + THREE * stride, w)
+    return (
+        v[0] * a + v[1] * b + v[2] * c + v[3] * d,
+        dv[0] * a + dv[1] * b + dv[2] * c + dv[3] * d,
+        _plane(table, i, stride, v, dw),
+    )
+
+
+@inlined
+def tricubic_gradient(h, k, l, table, low, high, inside):
+    """`tricubic` and its derivatives in h, k and l."""
+    hf, kf, lf = math.floor(h), math.floor(k), math.floor(l)
+    row = high[2] - low[2] + 1.0
+    plane = row * (high[1] - low[1] + 1.0)
+    corner = (hf - 1.0 - low[0]) * plane + (kf - 1.0 - low[1]) * row + (lf - 1.0 - low[2]) + 1.0
+    i = np.uint64(np.int32(corner if inside else 0.0))
+    stride, step = np.uint64(row), np.uint64(plane)
+    u, v, w = cubic_weights(h - hf), cubic_weights(k - kf), cubic_weights(l - lf)
+    du, dv, dw = cubic_slopes(h - hf), cubic_slopes(k - kf), cubic_slopes(l - lf)
+    a, ak, al = _plane_pair(table, i, stride, v, w, dv, dw)
+    b, bk, bl = _plane_pair(table, i + step, stride, v, w, dv, dw)
+    c, ck, cl = _plane_pair(table, i + TWO * step, stride, v, w, dv, dw)
+    d, dk, dl = _plane_pair(table, i + THREE * step, stride, v, w, dv, dw)
+    return (
+        u[0] * a + u[1] * b + u[2] * c + u[3] * d,
+        du[0] * a + du[1] * b + du[2] * c + du[3] * d,
+        u[0] * ak + u[1] * bk + u[2] * ck + u[3] * dk,
+        u[0] * al + u[1] * bl + u[2] * cl + u[3] * dl,
+    )

@@ -27,9 +27,13 @@ class Inheritance(NamedTuple):
 
 
 def make_batches(
-    experiment: Experiment, params: KernelParams, pixels: npt.NDArray[np.int32], targets: npt.NDArray[np.int32]
+    experiment: Experiment,
+    params: KernelParams,
+    pixels: npt.NDArray[np.int32],
+    targets: npt.NDArray[np.int32],
+    tile: int = TILE,
 ) -> BatchParams:
-    """Cut a list of pixels into batches of at most TILE.
+    """Cut a list of pixels into batches of at most ``tile``.
 
     Parameters
     ----------
@@ -41,7 +45,7 @@ def make_batches(
         Where in the flat result each goes, int32, shape (n,).
     """
     inheritance = find_inheritance(experiment, params)
-    return _cut(pixels, targets, inheritance)
+    return _cut(pixels, targets, inheritance, tile)
 
 
 def find_inheritance(experiment: Experiment, params: KernelParams) -> Inheritance:
@@ -59,7 +63,7 @@ def find_inheritance(experiment: Experiment, params: KernelParams) -> Inheritanc
         fresh = _first_of_blocks(experiment, params, active)
         inheritance = inheritance._replace(steady=int(rows[own[-1]]), fresh=fresh)
     if stops:
-        batches = _cut(active, active, inheritance)
+        batches = _cut(active, active, inheritance, TILE)
         pixel, evaluations = _first_outside(params, batches)
         if pixel != NOT_FOUND:
             inheritance = inheritance._replace(last_interpolated=pixel, evaluations=evaluations)
@@ -80,10 +84,12 @@ def thread_blocks(n_slow: int, threads: int) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
-def _cut(pixels: npt.NDArray[np.int32], targets: npt.NDArray[np.int32], inheritance: Inheritance) -> BatchParams:
+def _cut(
+    pixels: npt.NDArray[np.int32], targets: npt.NDArray[np.int32], inheritance: Inheritance, tile: int
+) -> BatchParams:
     single = np.isin(pixels, inheritance.fresh) if len(inheritance.fresh) else np.zeros(0, bool)
     stop = inheritance.last_interpolated
-    cuts = [np.arange(0, len(pixels), TILE), np.array([len(pixels)])]
+    cuts = [np.arange(0, len(pixels), tile), np.array([len(pixels)])]
     alone = np.flatnonzero(single)
     cuts += [alone, alone + 1]
     before = pixels < stop

@@ -155,7 +155,7 @@ def _lower_table(crystal: Crystal) -> tuple[npt.NDArray[np.float64], npt.NDArray
     _, rows, columns = factors.values.shape
     # The interpolation of a corner that is out of range still reads, and discards, this many places.
     margin = 3 * (rows * columns + columns + 1) if crystal.interpolates else 0
-    table = np.zeros(1 + factors.values.size + margin)
+    table = np.zeros(1 + factors.values.size + margin, factors.values.dtype)
     table[0] = outside
     table[1 : 1 + factors.values.size] = factors.values.ravel()
     if not crystal.interpolates:
@@ -189,7 +189,10 @@ ALWAYS_REAL = {
 
 def _with_one_dtype(params: KernelParams) -> KernelParams:
     objects = (params.detector, params.beam, params.crystal, params.scaling)
-    fields = [value for item in objects for name, value in item._asdict().items() if name not in ALWAYS_REAL]
+    # The table is complex only in a complex step of a structure factor.
+    fields = [params.crystal.table[:1]] + [
+        value for item in objects for name, value in item._asdict().items() if name not in ALWAYS_REAL
+    ]
     dtype = np.result_type(np.float64, *fields)
     scalar = complex if dtype.kind == "c" else float
 

@@ -1,7 +1,7 @@
 """Everything an image depends on, in one immutable object."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,11 @@ from numbragg.models.crystal import Crystal
 from numbragg.models.detector import Detector
 from numbragg.models.quirks import NO_QUIRKS, Quirks
 from numbragg.models.sampling import Sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numbragg.models.parameters import Parameter
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,6 +107,30 @@ class Experiment:
                     f"the region of interest {roi.fast_min} {roi.fast_max} {roi.slow_min} {roi.slow_max} does not lie "
                     f"on the detector of {fast} x {slow} pixels (fast x slow)"
                 )
+
+    @property
+    def parameters(self) -> "dict[str, Parameter]":
+        """Every parameter with its value and unit, by name (specs/50-gradients.md, 50.2)."""
+        from numbragg.models.parameters import read_parameters
+
+        return read_parameters(self)
+
+    def replace(self, values: "Mapping[str, Any]") -> "Experiment":
+        """Make the same experiment with other values of some parameters.
+
+        Parameters
+        ----------
+        values
+            New values by name, in the units of `parameters`; real, or complex for a complex step.
+
+        Raises
+        ------
+        NumbraggError
+            An unknown name, or a value that makes no experiment.
+        """
+        from numbragg.models.parameters import replace_parameters
+
+        return replace_parameters(self, values)
 
     def active_pixels(self) -> npt.NDArray[np.int32]:
         """Numbers (slow * n_fast + fast) of the pixels that are simulated, in raster order."""

@@ -1,0 +1,186 @@
+"""The fused Jacobian: analytic in the kernel, complex step through the lowering (specs/50-gradients.md, 50.10)."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numbragg.gradients.complex_step import complex_step_jacobian, step_of
+from numbragg.kernels.jacobian import (
+    BACKGROUND,
+    CELLS,
+    CLOSE,
+    COLOUR,
+    FUDGE,
+    JACOBIAN_TILE,
+    KAHN,
+    MAX_DIRECTIONS,
+    METRIC,
+    ORIGIN,
+    SCALE,
+    STRAIN,
+    TURN,
+    DirectionParams,
+    jacobian_kernel,
+)
+from numbragg.kernels.params import GAUSS, BatchParams
+from numbragg.lowering.lower import KernelParams, lower
+from numbragg.models.experiment import Experiment
+from numbragg.models.parameters import read_parameter, reflection_index
+from numbragg.simulation import Pixels, prepare, run_batches
+
+TURN_TOLERANCE = 1e-11
+"""Relative: a change of all orientations that one strain explains to this is no turn of its own."""
+
+METRIC_PAIRS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+
+
+class Derivative(NamedTuple):
+    """How one parameter moves what the kernel is given, per unit of the parameter."""
+
+    sums: dict[int, float]  # coefficient of each sum of the kernel
+    turn: npt.NDArray[np.float64] | None  # change of the orientation table that no strain explains
+    colour: npt.NDArray[np.float64] | None  # change of the wavelengths
+
+
+def fused_jacobian(
+    experiment: Experiment, names: Sequence[str], *, pixels: Pixels = None, threads: int | None = None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Image and its derivatives in one pass.
+
+    What the fused kernel does not cover (specs/50-gradients.md, 50.12) is taken by complex step.
+
+    Returns
+    -------
+    image
+        As of `simulate`.
+    jacobian
+        Photons per unit of each parameter, shape (names, ...) with the shape of the image.
+    """
+    params = lower(experiment)
+    derivatives = {name: _derivative(experiment, params, name) for name in names}
+    fused = [name for name in names if derivatives[name] is not None]
+    job = prepare(experiment, params, pixels, tile=JACOBIAN_TILE)
+    jacobian = np.zeros((len(names), job.result.size))
+    rows = [index for index, name in enumerate(names) if derivatives[name] is not None]
+    if rows == list(range(len(names))):
+        _run(params, job.batches, _directions(params, derivatives, fused), job.result, jacobian, threads)
+    else:
+        part = np.zeros((len(rows), job.result.size))
+        _run(params, job.batches, _directions(params, derivatives, fused), job.result, part, threads)
+        jacobian[rows] = part
+        others = [index for index in range(len(names)) if index not in rows]
+        stepped = complex_step_jacobian(experiment, [names[i] for i in others], pixels=pixels, threads=threads)
+        jacobian[others] = stepped.reshape(len(others), -1)
+    return job.result.reshape(job.shape), jacobian.reshape((len(names), *job.shape))
+
+
+def is_covered(experiment: Experiment, params: KernelParams) -> bool:
+    """Whether the fused kernel computes this kind of image (specs/50-gradients.md, 50.12)."""
+    sampled = experiment.oversample_omega or experiment.oversample_polarization or experiment.oversample_thickness
+    summed = params.scaling.last_layer_capture and params.detector.layers > 1
+    return not (params.detector.curved or params.running or sampled or summed or params.scaling.initial != 0.0)
+
+
+def _run(
+    params: KernelParams,
+    batches: BatchParams,
+    directions: DirectionParams,
+    result: npt.NDArray[np.float64],
+    jacobian: npt.NDArray[np.float64],
+    threads: int | None,
+) -> None:
+    kernel = jacobian_kernel(params.shape, params.interpolate)
+    arguments = (batches, params.detector, params.beam, params.crystal, params.scaling, directions, result, jacobian)
+    run_batches(kernel, arguments, len(batches.bounds) - 1, threads)
+
+
+def _derivative(experiment: Experiment, params: KernelParams, name: str) -> Derivative | None:
+    """Derivative of the kernel's input in one parameter; None where only the complex step will do."""
+    value = read_parameter(experiment, name).value
+    if reflection_index(name) is not None or not is_covered(experiment, params):
+        return None
+    step = step_of(value)
+    moved = lower(experiment.replace({name: value + 1j * step}))
+    if moved.crystal.axes.size != params.crystal.axes.size:
+        # A spread that is zero has one domain, and a spread that is not has all of them.
+        return None
+
+    def slope(old: Any, new: Any) -> Any:
+        return np.imag(new) / step + 0.0 * np.real(old)
+
+    detector, beam, crystal, scaling = moved.detector, moved.beam, moved.crystal, moved.scaling
+    elsewhere = (detector.attenuation, beam.incident, beam.polar_e, beam.polar_b, scaling.initial, crystal.table)
+    if any(np.any(np.imag(field)) for field in elsewhere):
+        return None
+    sums: dict[int, float] = {}
+    strain, turn = _strain_and_turn(params, slope(params.crystal.axes, crystal.axes))
+    _put(sums, STRAIN, strain)
+    _put(sums, CELLS, slope(params.crystal.n_cells, crystal.n_cells))
+    _put(sums, FUDGE, slope(params.crystal.fudge, crystal.fudge))
+    if params.shape == GAUSS:
+        _put(sums, METRIC, _metric_slope(params.crystal.reciprocal, slope(0.0, crystal.reciprocal)))
+    _put(sums, ORIGIN, slope(params.detector.frame, detector.frame))
+    _put(sums, CLOSE, slope(params.detector.close_distance, detector.close_distance))
+    _put(sums, KAHN, slope(params.beam.kahn, beam.kahn))
+    _put(sums, SCALE, slope(params.scaling.scale, scaling.scale))
+    _put(sums, BACKGROUND, slope(params.scaling.background, scaling.background))
+    colour = slope(params.beam.wavelength, beam.wavelength)
+    return Derivative(sums, turn, colour if np.any(colour) else None)
+
+
+def _put(sums: dict[int, float], first: int, values: Any) -> None:
+    for offset, value in enumerate(np.ravel(values)):
+        if value != 0.0:
+            sums[first + offset] = float(value)
+
+
+def _strain_and_turn(
+    params: KernelParams, change: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
+    """Split a change of the orientation table into one strain of all orientations and what is left.
+
+    A change of the cell or of the orientation at phi = 0 is the same combination of the direct vectors in every
+    orientation, so it needs one set of nine sums; a change of phi or of the mosaic spread is not.
+    """
+    if not np.any(change):
+        return np.zeros((3, 3)), None
+    axes = params.crystal.axes.reshape(-1, 3, 3)
+    strain = np.linalg.solve(axes[0].T, change.reshape(-1, 3, 3)[0].T).T
+    rest = change - (strain @ axes).ravel()
+    scale = np.abs(change).max()
+    return strain, rest if np.abs(rest).max() > TURN_TOLERANCE * scale else None
+
+
+def _metric_slope(reciprocal: npt.NDArray[Any], slope: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    vectors, change = reciprocal.reshape(3, 3), slope.reshape(3, 3)
+    return np.array([vectors[i] @ change[j] + change[i] @ vectors[j] for i, j in METRIC_PAIRS])
+
+
+def _directions(
+    params: KernelParams, derivatives: dict[str, Derivative | None], names: Sequence[str]
+) -> DirectionParams:
+    starts, sums, coefficients = [0], [], []
+    turns, colours = [], []
+    for name in names:
+        derivative = derivatives[name]
+        assert derivative is not None
+        entries = dict(derivative.sums)
+        if derivative.turn is not None:
+            entries[TURN + len(turns)] = 1.0
+            turns.append(derivative.turn)
+        if derivative.colour is not None:
+            entries[COLOUR + len(colours)] = 1.0
+            colours.append(derivative.colour)
+        sums += list(entries)
+        coefficients += list(entries.values())
+        starts.append(len(sums))
+    assert max(len(turns), len(colours)) <= MAX_DIRECTIONS
+    return DirectionParams(
+        starts=np.array(starts, dtype=np.int64),
+        sums=np.array(sums, dtype=np.int64),
+        coefficients=np.array(coefficients, dtype=np.float64),
+        turns=np.array(turns).reshape(len(turns), params.crystal.axes.size),
+        colours=np.array(colours).reshape(len(colours), params.beam.wavelength.size),
+    )

@@ -1,0 +1,158 @@
+"""The numbers of an experiment that have a name: read them, and make experiments with others."""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numbragg.errors import NumbraggError
+from numbragg.models.experiment import Experiment
+from numbragg.models.sampling import Sampling
+from numbragg.models.structure_factors import StructureFactors
+
+
+class Parameter(NamedTuple):
+    """A value and its unit."""
+
+    value: Any
+    unit: str
+
+
+class _Access(NamedTuple):
+    unit: str
+    read: Callable[[Experiment], Any]
+    write: Callable[[Experiment, Any], Experiment]
+
+
+def _field(owner: str, name: str, unit: str, index: int | None = None) -> _Access:
+    def read(experiment: Experiment) -> Any:
+        value = getattr(getattr(experiment, owner), name)
+        return value if index is None else value[index]
+
+    def write(experiment: Experiment, value: Any) -> Experiment:
+        whole = getattr(experiment, owner)
+        if index is not None:
+            entries = list(getattr(whole, name))
+            entries[index] = value
+            value = tuple(entries)
+        return dataclasses.replace(experiment, **{owner: dataclasses.replace(whole, **{name: value})})
+
+    return _Access(unit, read, write)
+
+
+def _read_phi_range(experiment: Experiment) -> Any:
+    sampling = experiment.scan.sampling
+    return sampling.count * sampling.spacing
+
+
+def _write_phi_range(experiment: Experiment, value: Any) -> Experiment:
+    sampling = Sampling(value, experiment.scan.sampling.count)
+    return dataclasses.replace(experiment, scan=dataclasses.replace(experiment.scan, sampling=sampling))
+
+
+ACCESS: dict[str, _Access] = {
+    "cell.a": _field("crystal", "cell", "A", 0),
+    "cell.b": _field("crystal", "cell", "A", 1),
+    "cell.c": _field("crystal", "cell", "A", 2),
+    "cell.alpha": _field("crystal", "cell", "deg", 3),
+    "cell.beta": _field("crystal", "cell", "deg", 4),
+    "cell.gamma": _field("crystal", "cell", "deg", 5),
+    "misset.x": _field("crystal", "misset", "deg", 0),
+    "misset.y": _field("crystal", "misset", "deg", 1),
+    "misset.z": _field("crystal", "misset", "deg", 2),
+    "n_cells.a": _field("crystal", "n_cells", "cells", 0),
+    "n_cells.b": _field("crystal", "n_cells", "cells", 1),
+    "n_cells.c": _field("crystal", "n_cells", "cells", 2),
+    "mosaic.spread": _field("crystal", "mosaic_spread", "deg"),
+    "crystal.fudge": _field("crystal", "fudge", "1"),
+    "phi.start": _field("scan", "start", "deg"),
+    "phi.range": _Access("deg", _read_phi_range, _write_phi_range),
+    "detector.distance": _field("detector", "distance", "mm"),
+    "detector.beam_fast": _field("detector", "beam_fast", "mm"),
+    "detector.beam_slow": _field("detector", "beam_slow", "mm"),
+    "detector.rot_x": _field("detector", "rot_x", "deg"),
+    "detector.rot_y": _field("detector", "rot_y", "deg"),
+    "detector.rot_z": _field("detector", "rot_z", "deg"),
+    "detector.twotheta": _field("detector", "twotheta", "deg"),
+    "beam.wavelength": _field("beam", "wavelength", "A"),
+    "beam.polarization": _field("beam", "polarization", "1"),
+    "beam.fluence": _field("beam", "fluence", "photons/m^2"),
+}
+"""Every named parameter but the structure factors."""
+
+_REFLECTION = re.compile(r"structure_factor\[\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*\]")
+
+
+def read_parameters(experiment: Experiment) -> dict[str, Parameter]:
+    """All parameters with a name of their own (structure factors have one each and are left out)."""
+    return {name: Parameter(access.read(experiment), access.unit) for name, access in ACCESS.items()}
+
+
+def read_parameter(experiment: Experiment, name: str) -> Parameter:
+    """Value and unit of one parameter, ``structure_factor[h,k,l]`` included.
+
+    Raises
+    ------
+    NumbraggError
+        No parameter of that name; the message holds the nearest one.
+    """
+    index = reflection_index(name)
+    if index is not None:
+        table, place = _place(experiment, index)
+        return Parameter(table.values[place], "e")
+    return Parameter(_access(name).read(experiment), _access(name).unit)
+
+
+def replace_parameters(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
+    """The same experiment with other values (real or complex) of some parameters.
+
+    Raises
+    ------
+    NumbraggError
+        An unknown name, or a value that makes no experiment.
+    """
+    for name, value in values.items():
+        index = reflection_index(name)
+        if index is None:
+            experiment = _access(name).write(experiment, value)
+        else:
+            experiment = _with_structure_factor(experiment, index, value)
+    return experiment
+
+
+def reflection_index(name: str) -> tuple[int, int, int] | None:
+    """(h, k, l) of ``structure_factor[h,k,l]``, None for any other name."""
+    match = _REFLECTION.fullmatch(name)
+    return None if match is None else (int(match[1]), int(match[2]), int(match[3]))
+
+
+def _access(name: str) -> _Access:
+    if name not in ACCESS:
+        near = difflib.get_close_matches(name, [*ACCESS, "structure_factor[h,k,l]"], n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else "see experiment.parameters"
+        raise NumbraggError(f"no parameter is called {name} ({hint})")
+    return ACCESS[name]
+
+
+def _place(experiment: Experiment, index: tuple[int, int, int]) -> tuple[StructureFactors, tuple[int, int, int]]:
+    table = experiment.crystal.structure_factors
+    if table is None:
+        raise NumbraggError("structure_factor[h,k,l]: the experiment has no table of structure factors")
+    if not all(low <= i <= high for low, i, high in zip(table.minimum, index, table.maximum, strict=True)):
+        raise NumbraggError(
+            f"structure_factor[{index[0]},{index[1]},{index[2]}] is outside the table "
+            f"({table.minimum} to {table.maximum})"
+        )
+    h, k, l = (i - low for i, low in zip(index, table.minimum, strict=True))
+    return table, (h, k, l)
+
+
+def _with_structure_factor(experiment: Experiment, index: tuple[int, int, int], value: Any) -> Experiment:
+    table, place = _place(experiment, index)
+    values = table.values.astype(np.result_type(table.values, np.asarray(value).dtype))
+    values[place] = value
+    crystal = dataclasses.replace(experiment.crystal, structure_factors=StructureFactors(table.minimum, values))
+    return dataclasses.replace(experiment, crystal=crystal)
