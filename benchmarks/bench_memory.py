@@ -1,24 +1,31 @@
 """How much memory an image takes."""
 
 from benchmarks.common import experiment, public
-from benchmarks.memory import bytes_over_image
-
-MANY = "-roi 248 263 248 263 -osc 0.1 -phisteps 100 -mosaic_domains 50 -dispersion 1 -dispsteps 20"
-"""A hundred phi steps, fifty domains, twenty sources."""
+from benchmarks.memory import added_by_many, bytes_over_image
 
 
-class PeakOverImage:
-    params = (("sixteen", ""), ("pilatus6m", ""), ("pilatus6m", "-phisteps 40"), ("mosaic50", MANY))
+class PeakOverImport:
+    timeout = 300.0
+    params = ("sixteen", "pilatus6m")
     param_names = ("scene",)
     unit = "images"
-    timeout = 300.0
 
-    def setup(self, _: tuple[str, str]) -> None:
+    def setup(self, _: str) -> None:
         public("parse_flags")
 
-    def track_bytes_over_image(self, scene: tuple[str, str]) -> float:
-        name, extra = scene
-        return bytes_over_image(name, extra=extra)
+    def track_bytes_over_image(self, scene: str) -> float:
+        return bytes_over_image(scene)
+
+
+class ManyTerms:
+    timeout = 300.0
+    unit = "bytes"
+
+    def setup(self) -> None:
+        public("parse_flags")
+
+    def track_bytes_added(self) -> int:
+        return added_by_many()
 
 
 class Peak:

@@ -21,8 +21,7 @@ class Warm:
     def setup(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         public("parse_flags")
-        self.cache = {"NUMBA_CACHE_DIR": self.folder.name}
-        command_seconds(**self.cache)
+        command_seconds(self.folder.name)
 
     def teardown(self) -> None:
         self.folder.cleanup()
@@ -31,7 +30,7 @@ class Warm:
         run_child("-c", "import numbragg")
 
     def time_command(self) -> None:
-        command_seconds(**self.cache)
+        command_seconds(self.folder.name)
 
     def time_first_call(self) -> None:
         first_call("cubic", self.folder.name)

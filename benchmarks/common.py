@@ -50,9 +50,7 @@ SCENES = {
     "sources50": Scene(512, 512, 0.4, 50, f"{_SMALL} -dispersion 1 -dispsteps 50"),
     "mosaic50": Scene(512, 512, 0.4, 50, f"{_SMALL} -mosaic 0.5 -mosaic_domains 50"),
     "oversample3": Scene(1024, 1024, 0.2, 9, f"{_SMALL} -oversample 3"),
-    "absorption": Scene(
-        1024, 1024, 0.2, 5, f"{_SMALL} -detector_abs 300 -detector_thick 450 -detector_thicksteps 5"
-    ),
+    "absorption": Scene(1024, 1024, 0.2, 5, f"{_SMALL} -detector_abs 300 -detector_thick 450 -detector_thicksteps 5"),
     "tricubic": Scene(512, 512, 0.4, 4, f"{_SMALL} -phi 0 -osc 0.1 -phisteps 4 -interpolate"),
     "curved": Scene(1024, 1024, 0.2, 1, f"{_SMALL} -curved_det"),
     "sixteen": Scene(4096, 4096, 0.05, 1, _CUBIC),

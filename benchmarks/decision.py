@@ -49,9 +49,7 @@ def compare(pairs: Sequence[Pair]) -> Comparison:
     return Comparison(least, statistics.median(after / before for before, after in pairs))
 
 
-def decide(
-    measure: Callable[[int], Sequence[Pair]], factor: float, confirmations: int = CONFIRMATIONS
-) -> Decision:
+def decide(measure: Callable[[int], Sequence[Pair]], factor: float, confirmations: int = CONFIRMATIONS) -> Decision:
     """Call a revision slower when the first measurement and every confirmation exceed the factor.
 
     Parameters

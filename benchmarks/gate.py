@@ -18,7 +18,7 @@ from benchmarks.machine import describe
 from benchmarks.measure import ROOT, child_environment
 
 SLOWER, UNUSABLE = 1, 2
-ROUNDS = 7
+ROUNDS = 11
 ROUND_SECONDS = 0.1
 """Calls of a round are repeated for about so long, and the least counts."""
 MOST_CALLS = 20
@@ -67,11 +67,11 @@ class Session:
         self.process.communicate()
 
 
-class Skipped(Exception):
+class MissingError(Exception):
     """A case that one of the revisions does not have, or that the older one fails in."""
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """A case that the newer revision fails in."""
 
 
@@ -109,10 +109,10 @@ def _passes(trees: tuple[Tree, Tree], case: str, options: argparse.Namespace) ->
     try:
         # New processes each time: where memory happens to lie can slow one process down for its whole life.
         decision = decide(lambda _: measure_pairs(trees, case, options.shrink), options.factor)
-    except Skipped as reason:
+    except MissingError as reason:
         print(f"skipped: {reason}", flush=True)
         return True
-    except Broken as reason:
+    except BrokenError as reason:
         print(f"BROKEN: {reason}", flush=True)
         return False
     print(_summary(decision), flush=True)
@@ -154,9 +154,9 @@ def _prepare(sessions: tuple[Session, Session], case: str, shrink: int) -> int:
     answers = [session.receive() for session in sessions]
     for session, answer in zip(sessions, answers, strict=True):
         if "skip" in answer:
-            raise Skipped(answer["skip"])
+            raise MissingError(answer["skip"])
         if "failed" in answer:
-            raise (Broken if session is sessions[1] else Skipped)(answer["failed"])
+            raise (BrokenError if session is sessions[1] else MissingError)(answer["failed"])
         if Path(answer["numbragg"]) != session.tree.folder:
             raise RuntimeError(f"numbragg came from {answer['numbragg']}, not {session.tree.folder}")
     return max(1, min(MOST_CALLS, int(ROUND_SECONDS / max(answer["seconds"] for answer in answers))))

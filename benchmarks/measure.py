@@ -45,11 +45,11 @@ def child_environment(tree: str | None = None, **extra: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, **extra}
 
 
-def run_child(*words: str, folder: Path | None = None, **extra: str) -> str:
+def run_child(*words: str, folder: Path | None = None, extra: dict[str, str] | None = None) -> str:
     """Run ``python WORDS``, with extra environment variables, and return what it prints."""
     command = [sys.executable, "-P", *words]
     done = subprocess.run(
-        command, env=child_environment(**extra), cwd=folder, text=True, capture_output=True, check=False
+        command, env=child_environment(**(extra or {})), cwd=folder, text=True, capture_output=True, check=False
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}: {done.stderr.strip()}")

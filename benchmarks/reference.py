@@ -45,7 +45,7 @@ def naive_module() -> Any:
 def numba_threads(threads: int) -> Iterator[None]:
     """Threads of the naive loop."""
     before = numba.get_num_threads()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(threads, before))
     try:
         yield
     finally:

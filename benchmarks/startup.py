@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from pathlib import Path
 
 from benchmarks.common import inputs, scene_flags
 from benchmarks.measure import run_child, wall
@@ -21,23 +20,22 @@ print(json.dumps(times))
 """
 
 
-def command_seconds(*, shrink: int = 1, **extra: str) -> float:
+def command_seconds(cache: str | None = None) -> float:
     """Wall time of ``numbragg simulate`` of 512 x 512 pixels that writes all its images."""
-    words = ("-m", "numbragg", "simulate", *scene_flags("cubic", shrink=shrink))
-    return wall(lambda: run_child(*words, folder=inputs(), **extra))
+    words = ("-m", "numbragg", "simulate", *scene_flags("cubic"))
+    return wall(lambda: run_child(*words, folder=inputs(), extra=_cached_in(cache)))
 
 
 def cold_and_warm_command(rounds: int = 5) -> tuple[float, float]:
     """Seconds of the command with an empty kernel cache, and the least of the next ones."""
     with tempfile.TemporaryDirectory() as cache:
-        cold = command_seconds(NUMBA_CACHE_DIR=cache)
-        return cold, min(command_seconds(NUMBA_CACHE_DIR=cache) for _ in range(rounds))
+        cold = command_seconds(cache)
+        return cold, min(command_seconds(cache) for _ in range(rounds))
 
 
-def first_call(scene: str, cache: Path | str | None = None) -> float:
+def first_call(scene: str, cache: str | None = None) -> float:
     """Seconds that the first call of simulate in a process takes longer than the second: compiling or loading."""
-    extra = {} if cache is None else {"NUMBA_CACHE_DIR": str(cache)}
-    first, second = json.loads(run_child("-c", FIRST_CALLS, scene, **extra))
+    first, second = json.loads(run_child("-c", FIRST_CALLS, scene, extra=_cached_in(cache)))
     return float(first - second)
 
 
@@ -45,3 +43,7 @@ def compile_seconds(scene: str) -> float:
     """`first_call` with an empty kernel cache."""
     with tempfile.TemporaryDirectory() as cache:
         return first_call(scene, cache)
+
+
+def _cached_in(cache: str | None) -> dict[str, str]:
+    return {} if cache is None else {"NUMBA_CACHE_DIR": cache}

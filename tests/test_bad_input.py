@@ -339,7 +339,9 @@ def test_job_that_does_not_fit_is_refused_with_both_figures(monkeypatch):
 
 # Fuzzing
 
-FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+FUZZ = settings(
+    max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
+)
 JUNK = ["nan", "-inf", "0", "-1", "1e308", "-1e-308", "3", "1e9", "x", "", "random", "nosuch", "folder", "inputs/A.mat"]
 TINY = "-detpixels 6 -oversample 1 -phisteps 1 -mosaic_dom 1 -noprogress -nonoise -nopgm"
 COSTLY = re.compile(

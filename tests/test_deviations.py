@@ -19,10 +19,11 @@ from numbragg.compat.report import geometry_lines, placed, smv_header
 from numbragg.compat.settings import Settings
 from numbragg.errors import DeviationNote, NumbraggError, NumbraggWarning
 from numbragg.geometry.cell import cell_constants, direct_vectors, volume
+from numbragg.geometry.mosaic import mosaic_draws
 from numbragg.geometry.rotations import DEGREE, xyz_rotation
 from numbragg.io.fdump import read_fdump
 from numbragg.io.smv import read_smv, read_smv_header
-from numbragg.lowering.orientations import crystal_axes, reciprocal_axes
+from numbragg.lowering.orientations import crystal_axes, domain_rotations, reciprocal_axes
 from numbragg.models.quirks import NO_QUIRKS, Quirks
 from numbragg.statistics import image_statistics
 
@@ -30,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 REGISTER = (ROOT / "specs" / "40-compat.md").read_text()
 ENTRIES = {part[:3]: part for part in re.split(r"^## ", REGISTER, flags=re.MULTILINE)[1:]}
 SAME_IN_BOTH = {"Q15", "Q17", "Q24"}
-WITHOUT_NOTE = {"Q11", "Q14", "Q15", "Q16", "Q17", "Q18", "Q24", "Q27"}
+WITHOUT_NOTE = {"Q11", "Q14", "Q15", "Q16", "Q17", "Q18", "Q24", "Q27", "Q28"}
 QUIRK = {f"Q{field.name[1:3]}": field.name for field in fields(Quirks) if field.name != "threads"}
 
 ROUNDING = 1e-12
@@ -137,6 +138,7 @@ TOUCHED = {
     "Q04": {"sensor of two layers"},
     "Q03": {"sensor of two layers"},
     "Q11": {"table"},
+    "Q28": {"rotation"},
     "Q27": {"rotation", "sources", "divergence", "sensor of two layers", "header"},
 }
 
@@ -732,7 +734,7 @@ def test_q26_square_crystals_do_not_see_it():
     assert "Q26" in notes(f"{line} -tophat_spots")
 
 
-# Q22, Q28
+# Q22, Q29
 
 
 def header_values(path: str, quirks: Quirks):
@@ -749,7 +751,7 @@ def test_q22_keywords_are_exact_in_spec_and_substrings_in_c():
     assert header_values("end.img", Quirks.all()).phi == 20.0
 
 
-def test_q28_explicit_distance_wins_over_the_header_in_spec_only():
+def test_q29_explicit_distance_wins_over_the_header_in_spec_only():
     line = f"{CUBIC} -img inputs/header_close.img"
     assert frame_of(f"{line} -distance 85").close_distance == pytest.approx(0.085, rel=ROUNDING)
     assert frame_of(f"{line} -distance 85", "c").close_distance == pytest.approx(0.079, rel=ROUNDING)
@@ -800,6 +802,24 @@ def test_q27_solid_angle_is_the_detector_s_in_spec_and_divided_by_steps_in_c():
     ):
         job = job_of(f"{line} {flags}", compat)
         assert image_statistics(job.experiment, image_of(job)).solid_angle == pytest.approx(wanted, rel=1e-9)
+
+
+# Q28
+
+
+def test_q28_angle_of_a_domain_is_a_single_precision_product_in_c():
+    crystal = job_of(f"{BASE} -mosaic 90 -mosaic_dom 5").experiment.crystal
+    _, weights = mosaic_draws(5, crystal.mosaic_seed)
+
+    def angles(single: bool) -> np.ndarray:
+        traces = np.trace(domain_rotations(crystal, single_precision=single), axis1=1, axis2=2)
+        return np.arccos(np.clip((traces - 1.0) / 2.0, -1.0, 1.0))[1:]
+
+    product = np.float32(math.pi / 2) * weights.astype(np.float32)
+    assert product.dtype == np.float32
+    np.testing.assert_allclose(angles(True), product[1:], rtol=ROUNDING)
+    np.testing.assert_allclose(angles(False), math.pi / 2 * weights[1:], rtol=ROUNDING)
+    assert np.abs(angles(True) - angles(False)).max() > 1e-9
 
 
 def test_cell_frame_of_the_tests_is_right():

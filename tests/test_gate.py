@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 SOURCE = Path(__file__).parents[1] / "benchmarks" / "decision.py"
 FACTOR = 1.2
-ROUNDS = 7
+ROUNDS = 11
 SEEDS = range(400)
 """Gates that are played through: a rate of false alarms of 1 % would show."""
+FOUND = 0.9
+"""Share of true slowdowns that are found; the price of asking three times on a machine as noisy as this."""
 
 specification = importlib.util.spec_from_file_location("decision", SOURCE)
 decision = importlib.util.module_from_spec(specification)
@@ -21,11 +23,15 @@ specification.loader.exec_module(decision)
 
 
 def noisy_pairs(generator, slowdown, rounds=ROUNDS):
-    """Pairs on a machine where other work steals time: a common drift, jitter, and outliers of up to four times."""
+    """Pairs on a machine where other work steals time.
+
+    A lasting difference of the two processes, a common drift, jitter, and outliers of up to four times.
+    """
+    lasting = np.exp(generator.normal(0.0, 0.06, 2))
     drift = generator.uniform(1.0, 1.5, rounds)
     jitter = 1.0 + generator.gamma(1.0, 0.08, (rounds, 2))
-    outlier = np.where(generator.random((rounds, 2)) < 0.3, generator.uniform(1.0, 4.0, (rounds, 2)), 1.0)
-    seconds = 0.05 * drift[:, None] * jitter * outlier * np.array([1.0, slowdown])
+    outlier = np.where(generator.random((rounds, 2)) < 0.15, generator.uniform(1.0, 4.0, (rounds, 2)), 1.0)
+    seconds = 0.05 * drift[:, None] * jitter * outlier * lasting * np.array([1.0, slowdown])
     return [tuple(pair) for pair in seconds]
 
 
@@ -124,7 +130,7 @@ class TestOnANoisyMachine:
 
     def test_a_slowdown_by_half_is_found(self):
         found = sum(decide(seed, 1.5).slower for seed in SEEDS)
-        assert found >= 0.95 * len(SEEDS)
+        assert found >= FOUND * len(SEEDS)
 
     def test_a_speed_up_is_no_slowdown(self):
         assert not any(decide(seed, 0.7).slower for seed in SEEDS)

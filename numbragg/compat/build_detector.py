@@ -285,10 +285,10 @@ def _sensor(settings: Settings) -> tuple[float | None, float, int, float]:
 def _at_close_distance(settings: Settings, header: HeaderValues, detector: Detector, beam: Vector) -> Detector:
     close = settings.get("close_distance")
     if close is None and header.close_distance is not None:
-        if settings.quirks.q28_header_near_distance or not settings.given("distance"):
+        if settings.quirks.q29_header_near_distance or not settings.given("distance"):
             close = header.close_distance
         else:
-            settings.note("Q28", "-distance beside an image header")
+            settings.note("Q29", "-distance beside an image header")
     if close is None:
         return detector
     return replace(detector, distance=abs(close / obliquity(detector, beam)))

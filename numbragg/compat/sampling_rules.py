@@ -25,16 +25,22 @@ def sample_phi(osc: float | None, step: float | None, count: int | None) -> Samp
 
 
 def sample_range(full: float | None, step: float | None, count: int | None, alone: float) -> Sampling:
-    """Divergence or dispersion; ``alone`` is the range that a count alone stands for (Q16)."""
+    """Divergence or dispersion; ``alone`` is the range that a count alone stands for (Q16).
+
+    A range, step or count of zero, or a count of one alone, means one value in the middle.
+    """
+    if any(value is not None and value <= 0 for value in (full, step, count)):
+        return Sampling()
+    if count == 1 and full is None and step is None:
+        return Sampling()
     if count is None:
         if step is None:
             sampling = Sampling() if full is None else Sampling(full, 2, full)
         elif full is None:
             sampling = Sampling(step, 2, step)
         else:
-            sampling = Sampling(full, math.ceil(full / step) if step > 0.0 else 1, step)
+            sampling = Sampling(full, math.ceil(full / step), step)
     elif full is None and step is None:
-        count = max(count, 1)
         sampling = Sampling(alone, count, alone / count)
     elif full is None:
         sampling = Sampling(step, 2, step)
@@ -42,9 +48,7 @@ def sample_range(full: float | None, step: float | None, count: int | None, alon
         count = max(count, 2)
         sampling = Sampling(full, count, full / (count - 1))
     else:
-        sampling = Sampling(full, max(count, 1), step)
-    if sampling.range <= 0.0 or sampling.spacing <= 0.0 or (count is not None and count <= 0):
-        return Sampling()
+        sampling = Sampling(full, count, step)
     return sampling
 
 

@@ -26,6 +26,9 @@ def complex_step_jacobian(
     columns = []
     for name in names:
         value = read_parameter(experiment, name).value
+        if value is None:
+            columns.append(np.zeros_like(simulate(experiment, pixels=pixels, threads=threads)))
+            continue
         step = step_of(value)
         moved = simulate(experiment.replace({name: value + 1j * step}), pixels=pixels, threads=threads)
         columns.append(moved.imag / step)

@@ -28,7 +28,7 @@ from numbragg.kernels.params import GAUSS, BatchParams
 from numbragg.lowering.lower import KernelParams, lower
 from numbragg.models.experiment import Experiment
 from numbragg.models.parameters import read_parameter, reflection_index
-from numbragg.simulation import Pixels, prepare, run_batches
+from numbragg.simulation import Pixels, prepare, run_batches, simulate
 
 TURN_TOLERANCE = 1e-11
 """Relative: a change of all orientations that one strain explains to this is no turn of its own."""
@@ -59,6 +59,9 @@ def fused_jacobian(
         Photons per unit of each parameter, shape (names, ...) with the shape of the image.
     """
     params = lower(experiment)
+    if not is_covered(experiment, params):
+        image = simulate(experiment, pixels=pixels, threads=threads)
+        return image, complex_step_jacobian(experiment, names, pixels=pixels, threads=threads)
     derivatives = {name: _derivative(experiment, params, name) for name in names}
     fused = [name for name in names if derivatives[name] is not None]
     job = prepare(experiment, params, pixels, tile=JACOBIAN_TILE)
@@ -99,7 +102,9 @@ def _run(
 def _derivative(experiment: Experiment, params: KernelParams, name: str) -> Derivative | None:
     """Derivative of the kernel's input in one parameter; None where only the complex step will do."""
     value = read_parameter(experiment, name).value
-    if reflection_index(name) is not None or not is_covered(experiment, params):
+    if value is None:
+        return Derivative({}, None, None)
+    if reflection_index(name) is not None:
         return None
     step = step_of(value)
     moved = lower(experiment.replace({name: value + 1j * step}))

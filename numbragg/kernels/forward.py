@@ -45,6 +45,86 @@ def nine(values):
     )  # fmt: skip
 
 
+@stage
+def add_orientation(kind, scratch, crystal, row, count, evaluation, limit):
+    """Add the terms of one orientation of the crystal to row SUM."""
+    shape, interpolate, running = kind
+    axes = crystal.axes
+    ax, ay, az = axes[row], axes[row + 1], axes[row + 2]
+    bx, by, bz = axes[row + 3], axes[row + 4], axes[row + 5]
+    cx, cy, cz = axes[row + 6], axes[row + 7], axes[row + 8]
+    na, nb, nc = crystal.n_cells[0], crystal.n_cells[1], crystal.n_cells[2]
+    fudge, table = crystal.fudge, crystal.table
+    # Tuples of scalars: an array read inside the loop might alias the scratch, and the loop would stay scalar.
+    reciprocal, low, high = nine(crystal.reciprocal), three(crystal.low), three(crystal.high)
+    for t in range(count):
+        x, y, z = scratch[QX + t], scratch[QY + t], scratch[QZ + t]
+        h = ax * x + ay * y + az * z
+        k = bx * x + by * y + bz * z
+        l = cx * x + cy * y + cz * z
+        h0, k0, l0 = nearest(h), nearest(k), nearest(l)
+        if shape == SQUARE:
+            lattice = square_factor(h - h0, k - k0, l - l0, na, nb, nc)
+        elif shape == ROUND:
+            lattice = round_factor(h - h0, k - k0, l - l0, na, nb, nc, fudge)
+        elif shape == GAUSS:
+            lattice = gauss_factor(h - h0, k - k0, l - l0, na, nb, nc, fudge, reciprocal)
+        else:
+            lattice = tophat_factor(h - h0, k - k0, l - l0, na, nb, nc, fudge, reciprocal)
+        if interpolate:
+            inside = can_interpolate(h, k, l, low, high) & (evaluation < limit)
+            curve = tricubic(h, k, l, table, low, high, inside)
+            amplitude = curve if inside else table[table_index(h0, k0, l0, low, high)] + 0.0 * h
+            cell = amplitude * amplitude
+        else:
+            cell = table[table_index(h0, k0, l0, low, high)]
+        if running:
+            before = scratch[SUM + t]
+            after = (before + cell * lattice) * scratch[TERM + t]
+            # The reference skips the rest of an evaluation, and so the factors, where the lattice factor is 0.
+            scratch[SUM + t] = before if lattice.real == 0.0 else after
+        else:
+            scratch[SUM + t] += cell * lattice
+
+
+@stage
+def add_source(kind, scratch, crystal, count, inherited, done, limit):
+    """Add every phi step and mosaic domain; return the phi index that the next sweep inherits."""
+    evaluation = done
+    state = inherited
+    for step in range(crystal.step_row.size):
+        own = crystal.step_row[step]
+        state = state if own == NO_STEP else own
+        row = (state + 1) * crystal.domains * 9
+        for _ in range(crystal.domains):
+            add_orientation(kind, scratch, crystal, row, count, evaluation, limit)
+            row += 9
+            evaluation += 1
+    return state
+
+
+@stage
+def add_sub_pixel(kind, scratch, beam, crystal, scaling, count, inherited, done, limit):
+    """Add every source to row LAYER; return the phi index that the next sub-pixel inherits."""
+    running = kind[2]
+    state = inherited
+    for source in range(beam.wavelength.size):
+        kept = scatter(scratch, beam, source, count, scaling.d_min_squared)
+        if kept > 0:
+            weigh_terms(scratch, beam, scaling, source, count)
+            for t in range(count):
+                scratch[SUM + t] = scratch[LAYER + t] if running else 0.0 * scratch[LAYER + t]
+            state = add_source(kind, scratch, crystal, count, state, done, limit)
+            weight = beam.weight[source]
+            for t in range(count):
+                if running:
+                    scratch[LAYER + t] = scratch[SUM + t] if scratch[KEEP + t].real > 0.0 else scratch[LAYER + t]
+                else:
+                    scratch[LAYER + t] += scratch[SUM + t] * (weight * scratch[KEEP + t] * scratch[TERM + t])
+        done += crystal.step_row.size * crystal.domains
+    return state
+
+
 @functools.cache
 def forward_kernel(shape: int, interpolate: bool, running: bool) -> Any:
     """Kernel ``(first, last, batches, detector, beam, crystal, scaling, image) -> None`` for one kind of crystal.
@@ -58,81 +138,8 @@ def forward_kernel(shape: int, interpolate: bool, running: bool) -> Any:
     running
         Multiply the running sum by each term's factors (specs/40-compat.md, Q02).
     """
-
-    @stage
-    def add_orientation(scratch, crystal, row, count, evaluation, limit):
-        """Add the terms of one orientation of the crystal to row SUM."""
-        axes = crystal.axes
-        ax, ay, az = axes[row], axes[row + 1], axes[row + 2]
-        bx, by, bz = axes[row + 3], axes[row + 4], axes[row + 5]
-        cx, cy, cz = axes[row + 6], axes[row + 7], axes[row + 8]
-        na, nb, nc = crystal.n_cells[0], crystal.n_cells[1], crystal.n_cells[2]
-        fudge, table = crystal.fudge, crystal.table
-        # Tuples of scalars: an array read inside the loop might alias the scratch, and the loop would stay scalar.
-        reciprocal, low, high = nine(crystal.reciprocal), three(crystal.low), three(crystal.high)
-        for t in range(count):
-            x, y, z = scratch[QX + t], scratch[QY + t], scratch[QZ + t]
-            h = ax * x + ay * y + az * z
-            k = bx * x + by * y + bz * z
-            l = cx * x + cy * y + cz * z
-            h0, k0, l0 = nearest(h), nearest(k), nearest(l)
-            if shape == SQUARE:
-                lattice = square_factor(h - h0, k - k0, l - l0, na, nb, nc)
-            elif shape == ROUND:
-                lattice = round_factor(h - h0, k - k0, l - l0, na, nb, nc, fudge)
-            elif shape == GAUSS:
-                lattice = gauss_factor(h - h0, k - k0, l - l0, na, nb, nc, fudge, reciprocal)
-            else:
-                lattice = tophat_factor(h - h0, k - k0, l - l0, na, nb, nc, fudge, reciprocal)
-            if interpolate:
-                inside = can_interpolate(h, k, l, low, high) & (evaluation < limit)
-                curve = tricubic(h, k, l, table, low, high, inside)
-                amplitude = curve if inside else table[table_index(h0, k0, l0, low, high)] + 0.0 * h
-                cell = amplitude * amplitude
-            else:
-                cell = table[table_index(h0, k0, l0, low, high)]
-            if running:
-                before = scratch[SUM + t]
-                after = (before + cell * lattice) * scratch[TERM + t]
-                # The reference skips the rest of an evaluation, and so the factors, where the lattice factor is 0.
-                scratch[SUM + t] = before if lattice.real == 0.0 else after
-            else:
-                scratch[SUM + t] += cell * lattice
-
-    @stage
-    def add_source(scratch, crystal, count, inherited, done, limit):
-        """Add every phi step and mosaic domain; return the phi index that the next sweep inherits."""
-        evaluation = done
-        state = inherited
-        for step in range(crystal.step_row.size):
-            own = crystal.step_row[step]
-            state = state if own == NO_STEP else own
-            row = (state + 1) * crystal.domains * 9
-            for _ in range(crystal.domains):
-                add_orientation(scratch, crystal, row, count, evaluation, limit)
-                row += 9
-                evaluation += 1
-        return state
-
-    @stage
-    def add_sub_pixel(scratch, beam, crystal, scaling, count, inherited, done, limit):
-        """Add every source to row LAYER; return the phi index that the next sub-pixel inherits."""
-        state = inherited
-        for source in range(beam.wavelength.size):
-            kept = scatter(scratch, beam, source, count, scaling.d_min_squared)
-            if kept > 0:
-                weigh_terms(scratch, beam, scaling, source, count)
-                for t in range(count):
-                    scratch[SUM + t] = scratch[LAYER + t] if running else 0.0 * scratch[LAYER + t]
-                state = add_source(scratch, crystal, count, state, done, limit)
-                weight = beam.weight[source]
-                for t in range(count):
-                    if running:
-                        scratch[LAYER + t] = scratch[SUM + t] if scratch[KEEP + t].real > 0.0 else scratch[LAYER + t]
-                    else:
-                        scratch[LAYER + t] += scratch[SUM + t] * (weight * scratch[KEEP + t] * scratch[TERM + t])
-            done += crystal.step_row.size * crystal.domains
-        return state
+    # A closure over plain numbers only: anything else would make the kernel miss its cache on disk.
+    kind = (shape, interpolate, running)
 
     @kernel
     def forward(first, last, batches, detector, beam, crystal, scaling, image):
@@ -151,7 +158,7 @@ def forward_kernel(shape: int, interpolate: bool, running: bool) -> Any:
                     sub_fast = sub - sub_slow * detector.oversample
                     place_pixels(scratch, detector, batches.pixels, start, count, sub_fast, sub_slow, layer)
                     weigh_sub_pixel(scratch, detector, scaling, count, layer, sub)
-                    state = add_sub_pixel(scratch, beam, crystal, scaling, count, state, done, limit)
+                    state = add_sub_pixel(kind, scratch, beam, crystal, scaling, count, state, done, limit)
                     done += evaluations
                 if not scaling.last_layer_capture or layer == detector.layers - 1:
                     end_layer(scratch, scaling, count)

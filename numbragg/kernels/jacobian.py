@@ -77,199 +77,149 @@ class DirectionParams(NamedTuple):
     colours: npt.NDArray[np.float64]  # (L, S): changes of the wavelengths, m per unit
 
 
-@functools.cache
-def jacobian_kernel(shape: int, interpolate: bool) -> Any:
-    """Kernel ``(first, last, batches, detector, beam, crystal, scaling, directions, image, jacobian) -> None``.
+@stage
+def add_orientation(kind, scratch, crystal, row, count, evaluation, limit):
+    """Add the terms of one orientation and their derivatives."""
+    shape, interpolate = kind
+    axes = crystal.axes
+    ax, ay, az = axes[row], axes[row + 1], axes[row + 2]
+    bx, by, bz = axes[row + 3], axes[row + 4], axes[row + 5]
+    cx, cy, cz = axes[row + 6], axes[row + 7], axes[row + 8]
+    na, nb, nc = crystal.n_cells[0], crystal.n_cells[1], crystal.n_cells[2]
+    fudge, table = crystal.fudge, crystal.table
+    reciprocal, low, high = nine(crystal.reciprocal), three(crystal.low), three(crystal.high)
+    for t in range(count):
+        x, y, z = scratch[QX + t], scratch[QY + t], scratch[QZ + t]
+        h = ax * x + ay * y + az * z
+        k = bx * x + by * y + bz * z
+        l = cx * x + cy * y + cz * z
+        h0, k0, l0 = nearest(h), nearest(k), nearest(l)
+        da, db, dc = h - h0, k - k0, l - l0
+        weight = scratch[TERM + t]
+        if interpolate:
+            inside = can_interpolate(h, k, l, low, high) & (evaluation < limit)
+            curve, fh, fk, fl = tricubic_gradient(h, k, l, table, low, high, inside)
+            amplitude = curve if inside else table[table_index(h0, k0, l0, low, high)]
+            cell = amplitude * amplitude * weight
+        else:
+            cell = table[table_index(h0, k0, l0, low, high)] * weight
+        if shape == SQUARE:
+            square, ga, gb, gc, pa, pb, pc = square_gradient(da, db, dc, na, nb, nc)
+        elif shape == ROUND:
+            square, ga, gb, gc, pa, pb, pc, pf = round_gradient(da, db, dc, na, nb, nc, fudge)
+        elif shape == GAUSS:
+            square, ga, gb, gc, pa, pb, pc, pf, pm = gauss_gradient(da, db, dc, na, nb, nc, fudge, reciprocal)
+        else:
+            square, pa, pb, pc = tophat_gradient(da, db, dc, na, nb, nc, fudge, reciprocal)
+            ga, gb, gc = 0.0, 0.0, 0.0
+        ga, gb, gc = ga * cell, gb * cell, gc * cell
+        if interpolate:
+            rise = 2.0 * amplitude * square * weight if inside else 0.0
+            ga, gb, gc = ga + rise * fh, gb + rise * fk, gc + rise * fl
+        scratch[SUM + t] += cell * square
+        scratch[CELLS * ROW + FIRST_SUM + t] += pa * cell
+        scratch[(CELLS + 1) * ROW + FIRST_SUM + t] += pb * cell
+        scratch[(CELLS + 2) * ROW + FIRST_SUM + t] += pc * cell
+        if shape == ROUND:
+            scratch[FUDGE * ROW + FIRST_SUM + t] += pf * cell
+        if shape == GAUSS:
+            scratch[FUDGE * ROW + FIRST_SUM + t] += pf * cell
+            metric = pm * cell
+            scratch[METRIC * ROW + FIRST_SUM + t] += metric * da * da
+            scratch[(METRIC + 1) * ROW + FIRST_SUM + t] += metric * db * db
+            scratch[(METRIC + 2) * ROW + FIRST_SUM + t] += metric * dc * dc
+            scratch[(METRIC + 3) * ROW + FIRST_SUM + t] += 2.0 * metric * db * dc
+            scratch[(METRIC + 4) * ROW + FIRST_SUM + t] += 2.0 * metric * da * dc
+            scratch[(METRIC + 5) * ROW + FIRST_SUM + t] += 2.0 * metric * da * db
+        scratch[STRAIN * ROW + FIRST_SUM + t] += ga * h
+        scratch[(STRAIN + 1) * ROW + FIRST_SUM + t] += ga * k
+        scratch[(STRAIN + 2) * ROW + FIRST_SUM + t] += ga * l
+        scratch[(STRAIN + 3) * ROW + FIRST_SUM + t] += gb * h
+        scratch[(STRAIN + 4) * ROW + FIRST_SUM + t] += gb * k
+        scratch[(STRAIN + 5) * ROW + FIRST_SUM + t] += gb * l
+        scratch[(STRAIN + 6) * ROW + FIRST_SUM + t] += gc * h
+        scratch[(STRAIN + 7) * ROW + FIRST_SUM + t] += gc * k
+        scratch[(STRAIN + 8) * ROW + FIRST_SUM + t] += gc * l
+        scratch[TOWARDS + t] += ga * ax + gb * bx + gc * cx
+        scratch[TOWARDS + ROW + t] += ga * ay + gb * by + gc * cy
+        scratch[TOWARDS + 2 * ROW + t] += ga * az + gb * bz + gc * cz
+        scratch[SLOPES + t] = ga
+        scratch[SLOPES + ROW + t] = gb
+        scratch[SLOPES + 2 * ROW + t] = gc
 
-    ``jacobian`` has shape (J, n). It covers flat detectors without per-sub-pixel factors
-    (specs/50-gradients.md, 50.12); the parameters are real.
-    """
-
-    @stage
-    def add_orientation(scratch, crystal, row, count, evaluation, limit):
-        """Add the terms of one orientation and their derivatives."""
-        axes = crystal.axes
-        ax, ay, az = axes[row], axes[row + 1], axes[row + 2]
-        bx, by, bz = axes[row + 3], axes[row + 4], axes[row + 5]
-        cx, cy, cz = axes[row + 6], axes[row + 7], axes[row + 8]
-        na, nb, nc = crystal.n_cells[0], crystal.n_cells[1], crystal.n_cells[2]
-        fudge, table = crystal.fudge, crystal.table
-        reciprocal, low, high = nine(crystal.reciprocal), three(crystal.low), three(crystal.high)
+@stage
+def add_turns(scratch, directions, row, count):
+    """Add the derivatives along the changes of the orientation table."""
+    for turn in range(directions.turns.shape[0]):
+        ax, ay, az = directions.turns[turn, row], directions.turns[turn, row + 1], directions.turns[turn, row + 2]
+        bx, by, bz = (
+            directions.turns[turn, row + 3], directions.turns[turn, row + 4], directions.turns[turn, row + 5],
+        )  # fmt: skip
+        cx, cy, cz = (
+            directions.turns[turn, row + 6], directions.turns[turn, row + 7], directions.turns[turn, row + 8],
+        )  # fmt: skip
+        target = (TURN + turn) * ROW + FIRST_SUM
         for t in range(count):
             x, y, z = scratch[QX + t], scratch[QY + t], scratch[QZ + t]
-            h = ax * x + ay * y + az * z
-            k = bx * x + by * y + bz * z
-            l = cx * x + cy * y + cz * z
-            h0, k0, l0 = nearest(h), nearest(k), nearest(l)
-            da, db, dc = h - h0, k - k0, l - l0
-            weight = scratch[TERM + t]
-            if interpolate:
-                inside = can_interpolate(h, k, l, low, high) & (evaluation < limit)
-                curve, fh, fk, fl = tricubic_gradient(h, k, l, table, low, high, inside)
-                amplitude = curve if inside else table[table_index(h0, k0, l0, low, high)]
-                cell = amplitude * amplitude * weight
-            else:
-                cell = table[table_index(h0, k0, l0, low, high)] * weight
-            if shape == SQUARE:
-                square, ga, gb, gc, pa, pb, pc = square_gradient(da, db, dc, na, nb, nc)
-            elif shape == ROUND:
-                square, ga, gb, gc, pa, pb, pc, pf = round_gradient(da, db, dc, na, nb, nc, fudge)
-            elif shape == GAUSS:
-                square, ga, gb, gc, pa, pb, pc, pf, pm = gauss_gradient(da, db, dc, na, nb, nc, fudge, reciprocal)
-            else:
-                square, pa, pb, pc = tophat_gradient(da, db, dc, na, nb, nc, fudge, reciprocal)
-                ga, gb, gc = 0.0, 0.0, 0.0
-            ga, gb, gc = ga * cell, gb * cell, gc * cell
-            if interpolate:
-                rise = 2.0 * amplitude * square * weight if inside else 0.0
-                ga, gb, gc = ga + rise * fh, gb + rise * fk, gc + rise * fl
-            scratch[SUM + t] += cell * square
-            scratch[CELLS * ROW + FIRST_SUM + t] += pa * cell
-            scratch[(CELLS + 1) * ROW + FIRST_SUM + t] += pb * cell
-            scratch[(CELLS + 2) * ROW + FIRST_SUM + t] += pc * cell
-            if shape == ROUND:
-                scratch[FUDGE * ROW + FIRST_SUM + t] += pf * cell
-            if shape == GAUSS:
-                scratch[FUDGE * ROW + FIRST_SUM + t] += pf * cell
-                metric = pm * cell
-                scratch[METRIC * ROW + FIRST_SUM + t] += metric * da * da
-                scratch[(METRIC + 1) * ROW + FIRST_SUM + t] += metric * db * db
-                scratch[(METRIC + 2) * ROW + FIRST_SUM + t] += metric * dc * dc
-                scratch[(METRIC + 3) * ROW + FIRST_SUM + t] += 2.0 * metric * db * dc
-                scratch[(METRIC + 4) * ROW + FIRST_SUM + t] += 2.0 * metric * da * dc
-                scratch[(METRIC + 5) * ROW + FIRST_SUM + t] += 2.0 * metric * da * db
-            scratch[STRAIN * ROW + FIRST_SUM + t] += ga * h
-            scratch[(STRAIN + 1) * ROW + FIRST_SUM + t] += ga * k
-            scratch[(STRAIN + 2) * ROW + FIRST_SUM + t] += ga * l
-            scratch[(STRAIN + 3) * ROW + FIRST_SUM + t] += gb * h
-            scratch[(STRAIN + 4) * ROW + FIRST_SUM + t] += gb * k
-            scratch[(STRAIN + 5) * ROW + FIRST_SUM + t] += gb * l
-            scratch[(STRAIN + 6) * ROW + FIRST_SUM + t] += gc * h
-            scratch[(STRAIN + 7) * ROW + FIRST_SUM + t] += gc * k
-            scratch[(STRAIN + 8) * ROW + FIRST_SUM + t] += gc * l
-            scratch[TOWARDS + t] += ga * ax + gb * bx + gc * cx
-            scratch[TOWARDS + ROW + t] += ga * ay + gb * by + gc * cy
-            scratch[TOWARDS + 2 * ROW + t] += ga * az + gb * bz + gc * cz
-            scratch[SLOPES + t] = ga
-            scratch[SLOPES + ROW + t] = gb
-            scratch[SLOPES + 2 * ROW + t] = gc
+            scratch[target + t] += (
+                scratch[SLOPES + t] * (ax * x + ay * y + az * z)
+                + scratch[SLOPES + ROW + t] * (bx * x + by * y + bz * z)
+                + scratch[SLOPES + 2 * ROW + t] * (cx * x + cy * y + cz * z)
+            )
 
-    @stage
-    def add_turns(scratch, directions, row, count):
-        """Add the derivatives along the changes of the orientation table."""
-        for turn in range(directions.turns.shape[0]):
-            ax, ay, az = directions.turns[turn, row], directions.turns[turn, row + 1], directions.turns[turn, row + 2]
-            bx, by, bz = (
-                directions.turns[turn, row + 3], directions.turns[turn, row + 4], directions.turns[turn, row + 5],
-            )  # fmt: skip
-            cx, cy, cz = (
-                directions.turns[turn, row + 6], directions.turns[turn, row + 7], directions.turns[turn, row + 8],
-            )  # fmt: skip
-            target = (TURN + turn) * ROW + FIRST_SUM
+@stage
+def add_source(kind, scratch, crystal, directions, count, inherited, done, limit):
+    """Add every phi step and mosaic domain; return the phi index that the next sweep inherits."""
+    evaluation = done
+    state = inherited
+    for step in range(crystal.step_row.size):
+        own = crystal.step_row[step]
+        state = state if own == NO_STEP else own
+        row = (state + 1) * crystal.domains * 9
+        for _ in range(crystal.domains):
+            add_orientation(kind, scratch, crystal, row, count, evaluation, limit)
+            add_turns(scratch, directions, row, count)
+            row += 9
+            evaluation += 1
+    return state
+
+@stage
+def add_sub_pixel(kind, scratch, beam, crystal, scaling, directions, count, inherited, done, limit):
+    """Add every source to row LAYER and to the sums; return the phi index that the next sub-pixel inherits."""
+    state = inherited
+    for t in range(count):
+        scratch[AIM + t] = 0.0
+        scratch[AIM + ROW + t] = 0.0
+        scratch[AIM + 2 * ROW + t] = 0.0
+        scratch[RADIAL + t] = 0.0
+    for source in range(beam.wavelength.size):
+        kept = scatter(scratch, beam, source, count, scaling.d_min_squared)
+        if kept > 0:
+            weight = beam.weight[source]
             for t in range(count):
-                x, y, z = scratch[QX + t], scratch[QY + t], scratch[QZ + t]
-                scratch[target + t] += (
-                    scratch[SLOPES + t] * (ax * x + ay * y + az * z)
-                    + scratch[SLOPES + ROW + t] * (bx * x + by * y + bz * z)
-                    + scratch[SLOPES + 2 * ROW + t] * (cx * x + cy * y + cz * z)
-                )
-
-    @stage
-    def add_source(scratch, crystal, directions, count, inherited, done, limit):
-        """Add every phi step and mosaic domain; return the phi index that the next sweep inherits."""
-        evaluation = done
-        state = inherited
-        for step in range(crystal.step_row.size):
-            own = crystal.step_row[step]
-            state = state if own == NO_STEP else own
-            row = (state + 1) * crystal.domains * 9
-            for _ in range(crystal.domains):
-                add_orientation(scratch, crystal, row, count, evaluation, limit)
-                add_turns(scratch, directions, row, count)
-                row += 9
-                evaluation += 1
-        return state
-
-    @stage
-    def add_sub_pixel(scratch, beam, crystal, scaling, directions, count, inherited, done, limit):
-        """Add every source to row LAYER and to the sums; return the phi index that the next sub-pixel inherits."""
-        state = inherited
-        for t in range(count):
-            scratch[AIM + t] = 0.0
-            scratch[AIM + ROW + t] = 0.0
-            scratch[AIM + 2 * ROW + t] = 0.0
-            scratch[RADIAL + t] = 0.0
-        for source in range(beam.wavelength.size):
-            kept = scatter(scratch, beam, source, count, scaling.d_min_squared)
-            if kept > 0:
-                weight = beam.weight[source]
-                for t in range(count):
-                    scratch[SUM + t] = 0.0
-                    scratch[TOWARDS + t] = 0.0
-                    scratch[TOWARDS + ROW + t] = 0.0
-                    scratch[TOWARDS + 2 * ROW + t] = 0.0
-                    scratch[TERM + t] = weight * scratch[KEEP + t] * scratch[CAPTURE + t]
-                state = add_source(scratch, crystal, directions, count, state, done, limit)
-                inverse = 1.0 / beam.wavelength[source]
-                for t in range(count):
-                    scratch[LAYER + t] += scratch[SUM + t]
-                    scratch[AIM + t] += scratch[TOWARDS + t] * inverse
-                    scratch[AIM + ROW + t] += scratch[TOWARDS + ROW + t] * inverse
-                    scratch[AIM + 2 * ROW + t] += scratch[TOWARDS + 2 * ROW + t] * inverse
-                for colour in range(directions.colours.shape[0]):
-                    change = -directions.colours[colour, source] * inverse
-                    target = (COLOUR + colour) * ROW + FIRST_SUM
-                    for t in range(count):
-                        scratch[target + t] += change * (
-                            scratch[TOWARDS + t] * scratch[QX + t]
-                            + scratch[TOWARDS + ROW + t] * scratch[QY + t]
-                            + scratch[TOWARDS + 2 * ROW + t] * scratch[QZ + t]
-                        )
-            done += crystal.step_row.size * crystal.domains
-        return state
-
-    @kernel
-    def jacobian_pass(first, last, batches, detector, beam, crystal, scaling, directions, image, jacobian):
-        scratch = scratch_rows(JACOBIAN_SCRATCH, crystal.axes)
-        sub_pixels = detector.oversample * detector.oversample
-        evaluations = beam.wavelength.size * crystal.step_row.size * crystal.domains
-        absorbing = detector.layer_step * detector.attenuation != 0.0
-        ratio = scaling.background / scaling.scale if scaling.scale != 0.0 else 0.0
-        for batch in range(first, last):
-            start = batches.bounds[batch]
-            count = batches.bounds[batch + 1] - start
-            state, limit = batches.inherited[batch], batches.interpolated[batch]
+                scratch[SUM + t] = 0.0
+                scratch[TOWARDS + t] = 0.0
+                scratch[TOWARDS + ROW + t] = 0.0
+                scratch[TOWARDS + 2 * ROW + t] = 0.0
+                scratch[TERM + t] = weight * scratch[KEEP + t] * scratch[CAPTURE + t]
+            state = add_source(kind, scratch, crystal, directions, count, state, done, limit)
+            inverse = 1.0 / beam.wavelength[source]
             for t in range(count):
-                scratch[TOTAL + t] = 0.0
-                scratch[CAPTURED + t] = 0.0
-            for row in range(SUMS):
+                scratch[LAYER + t] += scratch[SUM + t]
+                scratch[AIM + t] += scratch[TOWARDS + t] * inverse
+                scratch[AIM + ROW + t] += scratch[TOWARDS + ROW + t] * inverse
+                scratch[AIM + 2 * ROW + t] += scratch[TOWARDS + 2 * ROW + t] * inverse
+            for colour in range(directions.colours.shape[0]):
+                change = -directions.colours[colour, source] * inverse
+                target = (COLOUR + colour) * ROW + FIRST_SUM
                 for t in range(count):
-                    scratch[FIRST_SUM + row * ROW + t] = 0.0
-            done = 0
-            for layer in range(detector.layers):
-                for t in range(count):
-                    scratch[LAYER + t] = 0.0
-                for sub in range(sub_pixels):
-                    sub_slow = sub // detector.oversample
-                    sub_fast = sub - sub_slow * detector.oversample
-                    place_pixels(scratch, detector, batches.pixels, start, count, sub_fast, sub_slow, layer)
-                    if sub == 0:
-                        capture(scratch, detector, count, layer)
-                    state = add_sub_pixel(scratch, beam, crystal, scaling, directions, count, state, done, limit)
-                    done += evaluations
-                    aim_frame(scratch, detector, batches.pixels, start, count, sub_fast, sub_slow, layer)
-                for t in range(count):
-                    scratch[TOTAL + t] += scratch[LAYER + t]
-                if absorbing:
-                    place_pixels(scratch, detector, batches.pixels, start, count, 0, 0, layer)
-                    aim_capture(scratch, detector, count, layer, ratio)
-                    aim_frame(scratch, detector, batches.pixels, start, count, 0, 0, layer)
-            place_pixels(scratch, detector, batches.pixels, start, count, 0, 0, 0)
-            aim_factors(scratch, beam, detector, scaling, count, ratio)
-            aim_frame(scratch, detector, batches.pixels, start, count, 0, 0, 0)
-            finish(scratch, scaling, directions, batches.targets, start, count, image, jacobian)
-
-    return jacobian_pass
+                    scratch[target + t] += change * (
+                        scratch[TOWARDS + t] * scratch[QX + t]
+                        + scratch[TOWARDS + ROW + t] * scratch[QY + t]
+                        + scratch[TOWARDS + 2 * ROW + t] * scratch[QZ + t]
+                    )
+        done += crystal.step_row.size * crystal.domains
+    return state
 
 
 @stage
@@ -427,3 +377,56 @@ def finish(scratch, scaling, directions, targets, start, count, image, jacobian)
                 scratch[SUM + t] += coefficient * scratch[row + t]
         for t in range(count):
             jacobian[parameter, targets[start + t]] = scratch[SUM + t]
+
+
+@functools.cache
+def jacobian_kernel(shape: int, interpolate: bool) -> Any:
+    """Kernel ``(first, last, batches, detector, beam, crystal, scaling, directions, image, jacobian) -> None``.
+
+    ``jacobian`` has shape (J, n). It covers flat detectors without per-sub-pixel factors
+    (specs/50-gradients.md, 50.12); the parameters are real.
+    """
+    kind = (shape, interpolate)
+
+    @kernel
+    def jacobian_pass(first, last, batches, detector, beam, crystal, scaling, directions, image, jacobian):
+        scratch = scratch_rows(JACOBIAN_SCRATCH, crystal.axes)
+        sub_pixels = detector.oversample * detector.oversample
+        evaluations = beam.wavelength.size * crystal.step_row.size * crystal.domains
+        absorbing = detector.layer_step * detector.attenuation != 0.0
+        ratio = scaling.background / scaling.scale if scaling.scale != 0.0 else 0.0
+        for batch in range(first, last):
+            start = batches.bounds[batch]
+            count = batches.bounds[batch + 1] - start
+            state, limit = batches.inherited[batch], batches.interpolated[batch]
+            for t in range(count):
+                scratch[TOTAL + t] = 0.0
+                scratch[CAPTURED + t] = 0.0
+            for row in range(SUMS):
+                for t in range(count):
+                    scratch[FIRST_SUM + row * ROW + t] = 0.0
+            done = 0
+            for layer in range(detector.layers):
+                for t in range(count):
+                    scratch[LAYER + t] = 0.0
+                for sub in range(sub_pixels):
+                    sub_slow = sub // detector.oversample
+                    sub_fast = sub - sub_slow * detector.oversample
+                    place_pixels(scratch, detector, batches.pixels, start, count, sub_fast, sub_slow, layer)
+                    if sub == 0:
+                        capture(scratch, detector, count, layer)
+                    state = add_sub_pixel(kind, scratch, beam, crystal, scaling, directions, count, state, done, limit)
+                    done += evaluations
+                    aim_frame(scratch, detector, batches.pixels, start, count, sub_fast, sub_slow, layer)
+                for t in range(count):
+                    scratch[TOTAL + t] += scratch[LAYER + t]
+                if absorbing:
+                    place_pixels(scratch, detector, batches.pixels, start, count, 0, 0, layer)
+                    aim_capture(scratch, detector, count, layer, ratio)
+                    aim_frame(scratch, detector, batches.pixels, start, count, 0, 0, layer)
+            place_pixels(scratch, detector, batches.pixels, start, count, 0, 0, 0)
+            aim_factors(scratch, beam, detector, scaling, count, ratio)
+            aim_frame(scratch, detector, batches.pixels, start, count, 0, 0, 0)
+            finish(scratch, scaling, directions, batches.targets, start, count, image, jacobian)
+
+    return jacobian_pass

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from numbragg.kernels._jit import cos_pi, exponential, inlined, nearest, sin_pi
+from numbragg.kernels._jit import cos_pi, exponential, inlined, nearest, sin_pi, sin_pi_over
 
 TINY = 1e-30
 """Added to a distance: far below rounding elsewhere, it turns 0/0 at a lattice point into its limit."""
@@ -19,6 +19,9 @@ SPHERE_OVER_CUBE = 0.723601254558268
 GAUSS_RADIUS = 0.63
 """Makes a GAUSS peak as wide as a SQUARE one."""
 
+GAUSS_CUTOFF = -1490.27
+"""Exponent of a squared factor whose root is no longer a number above 0 in double precision: the term is 0."""
+
 TOPHAT_RADIUS_SQUARED = 0.3969
 """GAUSS_RADIUS squared."""
 
@@ -27,12 +30,25 @@ SINC3_SERIES_BELOW = 0.04
 
 
 @inlined
+def grating_parts(d, n):
+    """Numerator and denominator of sin(pi N d) / sin(pi d), without the common factor d near a lattice point.
+
+    Dividing it out leaves the limit N at the point itself, and keeps the digits of a complex step beside it.
+    """
+    y = n * d
+    whole = nearest(y)
+    y = y - whole
+    central = whole == 0.0
+    return (n if central else y) * sin_pi_over(y), (1.0 if central else d) * sin_pi_over(d)
+
+
+@inlined
 def square_factor(da, db, dc, na, nb, nc):
     """Product over the axes of (sin(pi N d) / sin(pi d))^2."""
-    da, db, dc = da + TINY, db + TINY, dc + TINY
-    ya, yb, yc = na * da, nb * db, nc * dc
-    above = sin_pi(ya - nearest(ya)) * sin_pi(yb - nearest(yb)) * sin_pi(yc - nearest(yc))
-    ratio = above / (sin_pi(da) * sin_pi(db) * sin_pi(dc))
+    above_a, below_a = grating_parts(da, na)
+    above_b, below_b = grating_parts(db, nb)
+    above_c, below_c = grating_parts(dc, nc)
+    ratio = above_a * above_b * above_c / (below_a * below_b * below_c)
     return ratio * ratio
 
 
@@ -44,7 +60,7 @@ def round_factor(da, db, dc, na, nb, nc, fudge):
     x2 = s2 * (math.pi * math.pi)
     s = np.sqrt(s2 + TINY)
     whole = nearest(s)
-    sign = 1.0 - 2.0 * (whole - 2.0 * math.floor(0.5 * whole))
+    sign = 1.0 - 2.0 * (whole - 2.0 * np.floor(0.5 * whole))
     rest = s - whole
     closed = 3.0 * sign * (sin_pi(rest) / (math.pi * s) - cos_pi(rest)) / (x2 + TINY)
     series = 1.0 - x2 * (0.1 - x2 * (1.0 / 280.0 - x2 * (1.0 / 15120.0 - x2 / 1330560.0)))
@@ -67,7 +83,8 @@ def gauss_factor(da, db, dc, na, nb, nc, fudge, reciprocal):
     """Square of Na Nb Nc exp(-radius^2 / 0.63)."""
     cells = na * nb * nc
     radius2 = spot_radius_squared(da, db, dc, na, nb, nc, fudge, reciprocal)
-    return cells * cells * exponential(radius2 * (-2.0 / GAUSS_RADIUS))
+    exponent = radius2 * (-2.0 / GAUSS_RADIUS)
+    return cells * cells * exponential(exponent) if exponent.real > GAUSS_CUTOFF else 0.0 * radius2
 
 
 @inlined

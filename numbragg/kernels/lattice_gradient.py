@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from numbragg.kernels._jit import cos_pi, exponential, inlined, nearest, sin_pi
+from numbragg.kernels._jit import cos_pi, exponential, inlined, nearest, sin_pi, sin_pi_over
 from numbragg.kernels.lattice import (
     GAUSS_RADIUS,
     SINC3_SERIES_BELOW,
@@ -25,18 +25,21 @@ GRATING_SERIES_BELOW = 0.02
 @inlined
 def grating(d, n):
     """sin(pi N d) / sin(pi d) and its derivatives in d and N, all up to one common sign."""
-    d = d + TINY
     y = n * d
-    y = y - nearest(y)
-    inverse = 1.0 / sin_pi(d)
-    ratio = sin_pi(y) * inverse
+    whole = nearest(y)
+    y = y - whole
+    central = whole == 0.0
+    below = sin_pi_over(d)
+    inverse = 1.0 / ((1.0 if central else d) * below)
+    ratio = (n if central else y) * sin_pi_over(y) * inverse
+    inverse = 1.0 / ((d + TINY) * below)
     along = (math.pi * inverse) * cos_pi(y)
     closed = n * along - ratio * (math.pi * inverse) * cos_pi(d)
     x = math.pi * d
     m = n * n - 1.0
     series = -math.pi * n * m * x * (1.0 / 3.0 - (3.0 * n * n - 7.0) * x * x / 90.0)
     slope = series if abs(n * d) < GRATING_SERIES_BELOW else closed
-    return ratio, slope, d * along
+    return ratio, slope, math.pi / below * cos_pi(y)
 
 
 @inlined
@@ -60,7 +63,7 @@ def round_gradient(da, db, dc, na, nb, nc, fudge):
     u = s2 * (math.pi * math.pi)
     s = np.sqrt(s2 + TINY)
     whole = nearest(s)
-    sign = 1.0 - 2.0 * (whole - 2.0 * math.floor(0.5 * whole))
+    sign = 1.0 - 2.0 * (whole - 2.0 * np.floor(0.5 * whole))
     rest = s - whole
     sinc = sign * sin_pi(rest) / (math.pi * s)
     small = u < SINC3_SERIES_BELOW

@@ -4,8 +4,8 @@ import functools
 from typing import Any
 
 from numbragg.kernels._jit import kernel, nearest, scratch_rows
-from numbragg.kernels.lattice import tophat_factor
-from numbragg.kernels.params import NO_STEP, TOPHAT
+from numbragg.kernels.lattice import gauss_factor, tophat_factor
+from numbragg.kernels.params import GAUSS, NO_STEP, TOPHAT
 from numbragg.kernels.pixels import KEEP, QX, QY, QZ, SCRATCH, place_pixels, scatter
 from numbragg.kernels.structure_factors import can_interpolate
 
@@ -73,10 +73,15 @@ def first_outside_kernel(shape: int) -> Any:
                                 k = axes[3] * x + axes[4] * y + axes[5] * z
                                 l = axes[6] * x + axes[7] * y + axes[8] * z
                                 outside = not can_interpolate(h, k, l, low, high)
+                                # The reference leaves an evaluation before it interpolates where the spot is 0.
+                                da, db, dc = h - nearest(h), k - nearest(k), l - nearest(l)
                                 if shape == TOPHAT and outside:
-                                    # The reference leaves an evaluation before it interpolates where the spot is 0.
-                                    da, db, dc = h - nearest(h), k - nearest(k), l - nearest(l)
                                     factor = tophat_factor(
+                                        da, db, dc, n[0], n[1], n[2], crystal.fudge, crystal.reciprocal
+                                    )
+                                    outside = factor.real != 0.0
+                                if shape == GAUSS and outside:
+                                    factor = gauss_factor(
                                         da, db, dc, n[0], n[1], n[2], crystal.fudge, crystal.reciprocal
                                     )
                                     outside = factor.real != 0.0

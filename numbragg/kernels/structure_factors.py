@@ -1,7 +1,5 @@
 """Structure factors at a point of reciprocal space (specs/10-physics.md, 10.50 to 10.53)."""
 
-import math
-
 import numpy as np
 
 from numbragg.kernels._jit import inlined
@@ -58,7 +56,7 @@ def _plane(table, i, stride, v, w):
 @inlined
 def tricubic(h, k, l, table, low, high, inside):
     """Tri-cubic Lagrange interpolation; where ``inside`` is false the value is meaningless but safe to compute."""
-    hf, kf, lf = math.floor(h.real), math.floor(k.real), math.floor(l.real)
+    hf, kf, lf = np.floor(h.real), np.floor(k.real), np.floor(l.real)
     row = high[2] - low[2] + 1.0
     plane = row * (high[1] - low[1] + 1.0)
     corner = (hf - 1.0 - low[0]) * plane + (kf - 1.0 - low[1]) * row + (lf - 1.0 - low[2]) + 1.0
@@ -99,7 +97,7 @@ def _plane_pair(table, i, stride, v, w, dv, dw):
 @inlined
 def tricubic_gradient(h, k, l, table, low, high, inside):
     """`tricubic` and its derivatives in h, k and l."""
-    hf, kf, lf = math.floor(h), math.floor(k), math.floor(l)
+    hf, kf, lf = np.floor(h), np.floor(k), np.floor(l)
     row = high[2] - low[2] + 1.0
     plane = row * (high[1] - low[1] + 1.0)
     corner = (hf - 1.0 - low[0]) * plane + (kf - 1.0 - low[1]) * row + (lf - 1.0 - low[2]) + 1.0

@@ -131,7 +131,8 @@ def _lower_detector(experiment: Experiment, oversample: int) -> DetectorParams:
 
 def _lower_crystal(experiment: Experiment) -> CrystalParams:
     crystal = experiment.crystal
-    axes = orientation_table(crystal, experiment.scan) * ANGSTROM
+    rounded = experiment.quirks.q28_single_precision_mosaic
+    axes = orientation_table(crystal, experiment.scan, single_precision=rounded) * ANGSTROM
     table, low, high = _lower_table(crystal)
     return CrystalParams(
         axes=axes.ravel(),

@@ -36,23 +36,29 @@ def phi_angles(scan: Scan) -> npt.NDArray[Any]:
 def step_rows(phi: npt.NDArray[Any], *, carryover: bool) -> npt.NDArray[np.int64]:
     """Row of the table that each phi step uses; with the carryover, NO_STEP where phi is exactly 0 (Q01)."""
     rows = np.arange(len(phi))
-    return np.where(phi == 0, NO_STEP, rows) if carryover else rows
+    return np.where(np.real(phi) == 0, NO_STEP, rows) if carryover else rows
 
 
-def domain_rotations(crystal: Crystal) -> npt.NDArray[Any]:
-    """Rotation matrix of each mosaic domain, shape (M, 3, 3); one identity without a spread."""
+def domain_rotations(crystal: Crystal, *, single_precision: bool = False) -> npt.NDArray[Any]:
+    """Rotation matrix of each mosaic domain, shape (M, 3, 3); one identity without a spread.
+
+    ``single_precision`` rounds the angles as the reference does (specs/40-compat.md, Q28).
+    """
     if crystal.mosaic_spread == 0:
         return np.eye(3)[None]
     axes, weights = mosaic_draws(crystal.mosaic_domains, crystal.mosaic_seed)
-    spread = crystal.mosaic_spread * DEGREE
-    return np.array([axis_rotation(axis, spread * weight) for axis, weight in zip(axes, weights, strict=True)])
+    angles = crystal.mosaic_spread * DEGREE * weights
+    if single_precision:
+        rounded = np.float32(np.real(crystal.mosaic_spread) * DEGREE) * weights.astype(np.float32)
+        angles = angles - np.real(angles) + rounded
+    return np.array([axis_rotation(axis, angle) for axis, angle in zip(axes, angles, strict=True)])
 
 
-def orientation_table(crystal: Crystal, scan: Scan) -> npt.NDArray[Any]:
+def orientation_table(crystal: Crystal, scan: Scan, *, single_precision: bool = False) -> npt.NDArray[Any]:
     """Direct vectors in every orientation, angstrom, shape (P + 1, M, 3, 3).
 
     Row 0 is phi = 0, row k + 1 is phi step k; the last two axes are (a, b, c) and (x, y, z).
     """
     axes, spindle = crystal_axes(crystal), unit(scan.spindle_axis)
     turned = [axes, *(axes @ axis_rotation(spindle, phi).T for phi in phi_angles(scan))]
-    return np.asarray(np.einsum("pvi,mji->pmvj", np.array(turned), domain_rotations(crystal)))
+    return np.asarray(np.einsum("pvi,mji->pmvj", np.array(turned), domain_rotations(crystal, single_precision=single_precision)))

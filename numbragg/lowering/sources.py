@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numbragg.errors import NumbraggError
 from numbragg.geometry.rotations import axis_rotation, unit
 from numbragg.models.beam import Beam
 
@@ -62,8 +63,11 @@ def _sampled(beam: Beam) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     vertical = unit(np.cross(direction, polarization))
     offsets = beam.dispersion.centred() * PERCENT
     wavelengths = beam.wavelength * ANGSTROM * (1.0 + offsets)
+    angles = _divergence_angles(beam)
+    if not angles:
+        raise NumbraggError("beam: the round divergence drops every source; take more steps or a square divergence")
     directions = [
-        axis_rotation(vertical, h) @ (axis_rotation(polarization, v) @ direction) for h, v in _divergence_angles(beam)
+        axis_rotation(vertical, h) @ (axis_rotation(polarization, v) @ direction) for h, v in angles
     ]
     incident = np.repeat(unit(np.array(directions)), len(wavelengths), axis=0)
     return incident, np.tile(wavelengths, len(directions))

@@ -33,7 +33,8 @@ class Quirks:
     q25_twotheta_axis_length: bool = False
     q26_volume_of_given_cell: bool = False
     q27_solid_angle_over_steps: bool = False
-    q28_header_near_distance: bool = False
+    q28_single_precision_mosaic: bool = False
+    q29_header_near_distance: bool = False
     threads: int = 1
     """Threads of the emulated program: Q01 depends on them."""
 
