@@ -2,7 +2,6 @@
 
 import json
 import sys
-
 from typing import NamedTuple
 
 from benchmarks.common import experiment, inputs, public

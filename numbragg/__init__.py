@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from numbragg.comparison import compare as compare
     from numbragg.compat.build import parse_flags as parse_flags
     from numbragg.errors import NumbraggError as NumbraggError
     from numbragg.errors import NumbraggWarning as NumbraggWarning
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numbragg.models.structure_factors import StructureFactors as StructureFactors
     from numbragg.noise import poisson_noise as poisson_noise
     from numbragg.simulation import simulate as simulate
+    from numbragg.tracing import trace as trace
 
 _HOME = {
     "parse_flags": "compat.build",
@@ -37,6 +39,8 @@ _HOME = {
     "StructureFactors": "models.structure_factors",
     "poisson_noise": "noise",
     "simulate": "simulation",
+    "compare": "comparison",
+    "trace": "tracing",
 }
 
 __all__ = sorted(_HOME)

@@ -12,6 +12,8 @@ COMMANDS = {
     "simulate": "simulate an image from nanoBragg's flags",
     "demo": "simulate a protein crystal and show the picture",
     "fmodel": "compute structure factors from a model",
+    "trace": "print every quantity that makes one pixel",
+    "compare": "compare two images, or two programs on the same flags",
 }
 """Subcommand (a module of this package) and what it does."""
 

@@ -47,6 +47,10 @@ def read_matrix(path: str | os.PathLike[str]) -> npt.NDArray[np.float64]:
         raise NumbraggError(f"{path}: a matrix has nine numbers, found {len(numbers)}")
     matrix = np.array(numbers).reshape(3, 3)
     largest = np.abs(matrix).max()
-    if not 0.0 < largest < np.inf or abs(np.linalg.det(matrix / largest)) < SINGULAR:
+    if not 0.0 < largest < np.inf or abs(_determinant(matrix / largest)) < SINGULAR:
         raise NumbraggError(f"{path}: the matrix is singular or not finite")
     return matrix
+
+
+def _determinant(matrix: npt.NDArray[np.float64]) -> float:
+    return float(matrix[0] @ np.cross(matrix[1], matrix[2]))
