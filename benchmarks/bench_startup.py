@@ -19,6 +19,7 @@ class Warm:
     warmup_time = 0.0
 
     def setup(self) -> None:
+        # First of all: asv tears down what was skipped, too.
         self.folder = tempfile.TemporaryDirectory()
         public("parse_flags")
         command_seconds(self.folder.name)
@@ -58,8 +59,8 @@ class Loading:
     timeout = 300.0
 
     def setup(self, *_: Any) -> None:
-        public("parse_flags")
         self.folder = tempfile.TemporaryDirectory()
+        public("parse_flags")
         first_call("cubic", self.folder.name)
 
     def teardown(self, *_: Any) -> None:

@@ -195,9 +195,9 @@ def collect(groups: Sequence[str], options: Options) -> tuple[list[Row], list[st
             rows.extend(GROUPS[name](options))
         except NotImplementedError as reason:
             rows.append(Row(name, None, note=str(reason)))
-        except AssertionError as error:
+        except Exception as error:
             rows.append(Row(name, None, note="WRONG"))
-            wrong.append(str(error))
+            wrong.append(f"{name}: {type(error).__name__}: {error}")
     return rows, wrong
 
 

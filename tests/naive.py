@@ -129,12 +129,13 @@ def cell_vectors(crystal: Crystal):
     return direct, np.array([np.cross(direct[i - 2], direct[i - 1]) for i in range(3)]) / given
 
 
-def domain_matrices(crystal: Crystal):
+def domain_matrices(crystal: Crystal, single_precision: bool):
     if crystal.mosaic_spread == 0:
         return np.eye(3)[None]
     axes, weights = mosaic_draws(crystal.mosaic_domains, crystal.mosaic_seed)
     spread = crystal.mosaic_spread / RTD
-    turns = zip(axes, spread * weights, strict=True)
+    angles = np.float32(spread) * np.float32(weights) if single_precision else spread * weights
+    turns = zip(axes, angles, strict=True)
     return np.array([[rotate(e, axis, angle) for e in np.eye(3)] for axis, angle in turns]).transpose(0, 2, 1)
 
 
@@ -207,7 +208,8 @@ def prepare(experiment: Experiment) -> NaiveParams:
     frame = place_detector(detector, beam.direction, scaled_axis=quirks.q25_twotheta_axis_length)
     incident, wavelength, weight = list_sources(beam, ignore_weights=quirks.q06_weights_ignored)
     direct, reciprocal = cell_vectors(crystal)
-    phi, domains, spindle = phi_steps(experiment.scan), domain_matrices(crystal), unit(experiment.scan.spindle_axis)
+    phi, spindle = phi_steps(experiment.scan), unit(experiment.scan.spindle_axis)
+    domains = domain_matrices(crystal, quirks.q28_single_precision_mosaic)
     turned = np.array([[rotate(axis, spindle, angle) for axis in direct] for angle in phi]) * 1e-10
     oversample = experiment.oversample
     if oversample is None:

@@ -73,8 +73,17 @@ def find_inheritance(experiment: Experiment, params: KernelParams) -> Inheritanc
 def carried_steps(pixels: npt.NDArray[np.int32], inheritance: Inheritance) -> npt.NDArray[np.int32]:
     """The carryover buffer: the phi index that each pixel inherits, NO_STEP for the unrotated crystal."""
     carried = np.full(len(pixels), inheritance.steady, dtype=np.int32)
-    carried[np.isin(pixels, inheritance.fresh)] = NO_STEP
+    carried[_positions(pixels, inheritance.fresh)] = NO_STEP
     return carried
+
+
+def _positions(pixels: npt.NDArray[np.int32], wanted: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
+    """Positions of some pixels in a list; a list in raster order, as whole images are, is searched by halving."""
+    if np.all(pixels[1:] > pixels[:-1]):
+        found = np.searchsorted(pixels, wanted)
+        found = found[found < len(pixels)]
+        return np.asarray(found[np.isin(pixels[found], wanted)])
+    return np.flatnonzero(np.isin(pixels, wanted))
 
 
 def thread_blocks(n_slow: int, threads: int) -> npt.NDArray[np.int64]:
@@ -87,24 +96,25 @@ def thread_blocks(n_slow: int, threads: int) -> npt.NDArray[np.int64]:
 def _cut(
     pixels: npt.NDArray[np.int32], targets: npt.NDArray[np.int32], inheritance: Inheritance, tile: int
 ) -> BatchParams:
-    single = np.isin(pixels, inheritance.fresh) if len(inheritance.fresh) else np.zeros(0, bool)
-    stop = inheritance.last_interpolated
     cuts = [np.arange(0, len(pixels), tile), np.array([len(pixels)])]
-    alone = np.flatnonzero(single)
-    cuts += [alone, alone + 1]
-    before = pixels < stop
-    if not before.all():
-        changes = np.flatnonzero(before[1:] != before[:-1]) + 1
+    carried = carried_steps(pixels, inheritance) if len(inheritance.fresh) else None
+    if carried is not None:
+        alone = np.flatnonzero(carried != inheritance.steady)
+        cuts += [alone, alone + 1]
+    stop = inheritance.last_interpolated
+    if pixels.size and pixels.max() >= stop:
+        before = pixels < stop
         stopping = np.flatnonzero(pixels == stop)
-        cuts += [changes, stopping, stopping + 1]
+        cuts += [np.flatnonzero(before[1:] != before[:-1]) + 1, stopping, stopping + 1]
     bounds = np.unique(np.concatenate(cuts)).astype(np.int64)
     first = pixels[bounds[:-1]]
+    inherited = np.full(len(first), inheritance.steady) if carried is None else carried[bounds[:-1]]
     interpolated = np.where(first < stop, NO_LIMIT, np.where(first == stop, inheritance.evaluations, 0))
     return BatchParams(
         pixels=pixels,
         targets=targets,
         bounds=bounds,
-        inherited=np.where(np.isin(first, inheritance.fresh), NO_STEP, inheritance.steady).astype(np.int64),
+        inherited=inherited.astype(np.int64),
         interpolated=interpolated.astype(np.int64),
     )
 
