@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import experiment, precision, public
+from benchmarks.common import experiment, precision, public, source_flags
 
 
 class Forward:
@@ -113,7 +113,7 @@ class Sources(Forward):
     param_names = ("sources",)
 
     def setup(self, sources: int) -> None:
-        self.prepare("sources50", shrink=2, extra=f"-dispsteps {sources}")
+        self.prepare("sources50", shrink=2, extra=source_flags(sources))
 
     def time_image(self, _: int) -> None:
         self.run()

@@ -64,6 +64,11 @@ def scene_flags(name: str, *, shrink: int = 1, extra: str = "") -> list[str]:
     return f"{scene.flags} {detector} {extra}".split()
 
 
+def source_flags(sources: int) -> str:
+    """Flags of so many wavelengths; a range with one step would be sampled in two."""
+    return f"-dispersion {int(sources > 1)} -dispsteps {sources}"
+
+
 def evaluations(name: str, *, shrink: int = 1) -> int:
     """Evaluations of the lattice factor in a whole image."""
     scene = SCENES[name]

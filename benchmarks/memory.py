@@ -4,14 +4,14 @@ import json
 import sys
 from typing import NamedTuple
 
-from benchmarks.common import experiment, inputs, public
+from benchmarks.common import experiment, inputs, public, source_flags
 from benchmarks.measure import peak_bytes, run_child
 
 REGION = "-roi 248 263 248 263"
-MANY = f"{REGION} -osc 0.1 -phisteps 100 -mosaic_domains 50 -dispersion 1 -dispsteps 20"
+MANY = f"{REGION} -osc 0.1 -phisteps 100 -mosaic_domains 50 {source_flags(20)}"
 """A hundred phi steps, fifty domains and twenty sources on 256 pixels."""
 
-ONE = f"{REGION} -phisteps 1 -mosaic_domains 2 -dispersion 1 -dispsteps 1"
+ONE = f"{REGION} -mosaic_domains 2 {source_flags(1)}"
 """The same pixels with next to nothing to add up."""
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import nnls
 
-from benchmarks.common import experiment, public
+from benchmarks.common import experiment, public, source_flags
 from benchmarks.machine import cores
 from benchmarks.measure import Run, best_in_turn
 
@@ -32,7 +32,7 @@ AXES = (
     Axis("megapixels", (512, 1024, 1536, 2048), "square", lambda n: f"-phisteps 1 {_detector(n)}"),
     Axis("phi steps", (1, 10, 20, 40), "square", lambda n: f"{_detector(512)} -phisteps {n}"),
     Axis("mosaic domains", (1, 10, 20, 40), "mosaic50", lambda n: f"-mosaic {0.5 * (n > 1)} -mosaic_domains {n}"),
-    Axis("sources", (1, 10, 20, 40), "sources50", lambda n: f"-dispsteps {n}"),
+    Axis("sources", (1, 10, 20, 40), "sources50", source_flags),
     Axis("cells along each axis", (5, 20, 50, 100), "square", lambda n: f"{_detector(512)} -N {n}"),
     Axis("threads", (1, 2, 4, 8), "square", lambda _: ""),
 )
@@ -82,7 +82,7 @@ def fit_cost(*, rounds: int = 7) -> CostModel:
     """Fit pixel + sources * (source + evaluations * evaluation) to images with few and many of each."""
     simulate = public("simulate")
     grid = [(sources, steps) for sources in (1, 8, 32) for steps in (1, 8, 32)]
-    scenes = [experiment("sources50", extra=f"-dispsteps {s} -phi 0 -osc 0.1 -phisteps {n}") for s, n in grid]
+    scenes = [experiment("sources50", extra=f"{source_flags(s)} -phi 0 -osc 0.1 -phisteps {n}") for s, n in grid]
     images = [simulate(scene, threads=1) for scene in scenes]
     runs: list[Run] = [functools.partial(simulate, scene, threads=1) for scene in scenes]
     nanoseconds = np.array(best_in_turn(runs, rounds)) * 1e9 / images[0].size

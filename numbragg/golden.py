@@ -4,10 +4,10 @@ import contextlib
 import hashlib
 import json
 import os
-import shlex
 import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,12 +81,8 @@ class GoldenSet:
 
     def experiment(self, name: str, compat: Compat, *, c_threads: int = 1) -> Experiment:
         """Build the experiment of a case from its flags."""
-        words = [*shlex.split(self.cases[name].flags), *_MEASURED_WITH]
-        with (
-            _empty_folder_with_inputs(self.folder),
-            warnings.catch_warnings(),
-            np.errstate(all="ignore"),
-        ):
+        words = [*self.cases[name].flags.split(), *_MEASURED_WITH]
+        with _empty_folder_with_inputs(self.folder), warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", NumbraggWarning)
             return build_job(words, compat, c_threads=c_threads).experiment
 
@@ -132,6 +128,8 @@ def read_golden(folder: Path) -> GoldenSet:
         for name, image in _read_images(folder / THREADS_FILE).items()
         if name.removeprefix(THREADS_PREFIX).isdigit()
     }
+    if not threaded:
+        raise NumbraggError(f"{folder / THREADS_FILE}: no image of several threads; {WHERE_TO_GET}")
     golden = GoldenSet(folder, cases, images, threaded)
     for case in cases.values():
         for compat in case.modes:
@@ -169,11 +167,11 @@ def _case(name: str, entry: Mapping[str, Any]) -> GoldenCase:
 def _read_images(path: Path) -> dict[str, Image]:
     """All float images of an archive; other files of a case have a slash in their name."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {name: np.asarray(archive[name], np.float32) for name in archive.files if "/" not in name}
     except OSError as error:
         raise NumbraggError(f"cannot read {path}: {error.strerror or error}; {WHERE_TO_GET}") from error
-    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise NumbraggError(f"{path} is no archive of images ({error}); {WHERE_TO_GET}") from error
 
 

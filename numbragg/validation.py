@@ -36,7 +36,7 @@ VISIBLE = 0.999
 
 DERIVATIVE = 1e-6
 """Of the largest derivative: truncation and cancellation of a central difference with these steps stay below."""
-STEP_DEGREES = 1e-5
+STEP_DEGREES = 3e-5
 STEP_RELATIVE = 1e-6
 """Of the parameter, or of 1 when that is larger."""
 UNSETTLED_SHARE = 0.01
@@ -244,13 +244,15 @@ def check_inheritance(golden: GoldenSet, tick: Tick) -> Iterator[InheritanceResu
         tick(f"carryover of {c_threads} threads")
         unrotated = inherits_unrotated(golden.experiment(CARRYOVER_CASE, "c", c_threads=c_threads))
         changed = measured != golden.measured(CARRYOVER_CASE, "c")
-        count, unexplained = int(unrotated.sum()), int((changed & ~unrotated).sum())
+        count, changes = int(unrotated.sum()), int(changed.sum())
+        unexplained = int((changed & ~unrotated).sum())
         yield InheritanceResult(
             c_threads=c_threads,
             unrotated=count,
-            measured_changes=int(changed.sum()),
+            measured_changes=changes,
             unexplained=unexplained,
-            passed=count == c_threads and unexplained == 0,
+            # The first pixel of all is the same whatever the number of threads.
+            passed=count == c_threads and changes == c_threads - 1 and unexplained == 0,
         )
 
 
@@ -365,10 +367,10 @@ def _verdicts(result: Validation) -> Iterator[Verdict]:
         "pixels that inherit the unrotated crystal",
         result.inheritance,
         "; ".join(
-            f"{row.unrotated} of {row.c_threads} threads ({row.unexplained} changes unexplained)"
+            f"{row.unrotated} with {row.c_threads} threads ({row.measured_changes} in the measured image)"
             for row in result.inheritance
         ),
-        "one a thread, and no other pixel of the measured image changes with the threads",
+        "one a thread; all but the first are the pixels that change in the measured image",
     )
     found = result.correlation
     yield _judge(
@@ -382,7 +384,7 @@ def _verdicts(result: Validation) -> Iterator[Verdict]:
         yield _judge(
             f"derivatives of {case}, mode {mode}",
             derivatives,
-            f"{sum(row.passed for row in derivatives)} of {len(derivatives)}, to {_largest(derivatives)} of the largest",
+            f"{sum(row.passed for row in derivatives)} of {len(derivatives)} agree, to {_largest(derivatives)}",
             f"complex step = central difference to {DERIVATIVE:g} of the largest",
         )
     hashes = [len(set(row.sha256.values())) for row in result.threads]
@@ -400,7 +402,9 @@ def _judge(what: str, rows: Sequence[Any], measured: str, required: str) -> Verd
 
 def _agreement(rows: Sequence[ImageResult]) -> str:
     off = sum(row.pixels_off for row in rows)
-    return f"{sum(row.passed for row in rows)} of {len(rows)} agree, to {_largest(rows)} of the maximum, {off} pixels off"
+    return (
+        f"{sum(row.passed for row in rows)} of {len(rows)} agree, to {_largest(rows)} of the maximum, {off} pixels off"
+    )
 
 
 def _largest(rows: Sequence[ImageResult] | Sequence[GradientResult]) -> str:

@@ -14,6 +14,7 @@ COMMANDS = {
     "fmodel": "compute structure factors from a model",
     "trace": "print every quantity that makes one pixel",
     "compare": "compare two images, or two programs on the same flags",
+    "validate": "measure what numbragg is held to, and write the evidence",
 }
 """Subcommand (a module of this package) and what it does."""
 

@@ -37,6 +37,7 @@ from numbragg.kernels.pixels import (
     polarise,
     scatter,
     stage,
+    store,
 )
 from numbragg.kernels.structure_factors import can_interpolate, table_index, tricubic_gradient
 
@@ -59,12 +60,13 @@ TURN = 35  # MAX_DIRECTIONS: along given changes of the orientation table
 COLOUR = TURN + MAX_DIRECTIONS  # MAX_DIRECTIONS: along given changes of the wavelengths
 SUMS = COLOUR + MAX_DIRECTIONS
 
-FIRST_SUM = SCRATCH
-TOWARDS = FIRST_SUM + SUMS * ROW  # 3 rows: derivative in the scattering vector of one source
+TOWARDS = SCRATCH  # 3 rows: derivative in the scattering vector of one source
 AIM = TOWARDS + 3 * ROW  # 3 rows: derivative in the diffracted direction of one sub-pixel
 RADIAL = AIM + 3 * ROW  # derivative in the logarithm of the distance of one sub-pixel
 SLOPES = RADIAL + ROW  # 3 rows: derivatives in h, k, l of one evaluation
 JACOBIAN_SCRATCH = SLOPES + 3 * ROW
+SUM_SCRATCH = SUMS * ROW
+SUM_MASK = 63
 
 
 class DirectionParams(NamedTuple):
@@ -78,7 +80,7 @@ class DirectionParams(NamedTuple):
 
 
 @stage
-def add_orientation(kind, scratch, crystal, row, count, evaluation, limit):
+def add_orientation(kind, scratch, sums, crystal, row, count, evaluation, limit):
     """Add the terms of one orientation and their derivatives."""
     shape, interpolate = kind
     axes = crystal.axes
@@ -117,29 +119,29 @@ def add_orientation(kind, scratch, crystal, row, count, evaluation, limit):
             rise = 2.0 * amplitude * square * weight if inside else 0.0
             ga, gb, gc = ga + rise * fh, gb + rise * fk, gc + rise * fl
         scratch[SUM + t] += cell * square
-        scratch[CELLS * ROW + FIRST_SUM + t] += pa * cell
-        scratch[(CELLS + 1) * ROW + FIRST_SUM + t] += pb * cell
-        scratch[(CELLS + 2) * ROW + FIRST_SUM + t] += pc * cell
+        sums[CELLS * ROW + t] += pa * cell
+        sums[(CELLS + 1) * ROW + t] += pb * cell
+        sums[(CELLS + 2) * ROW + t] += pc * cell
         if shape == ROUND:
-            scratch[FUDGE * ROW + FIRST_SUM + t] += pf * cell
+            sums[FUDGE * ROW + t] += pf * cell
         if shape == GAUSS:
-            scratch[FUDGE * ROW + FIRST_SUM + t] += pf * cell
+            sums[FUDGE * ROW + t] += pf * cell
             metric = pm * cell
-            scratch[METRIC * ROW + FIRST_SUM + t] += metric * da * da
-            scratch[(METRIC + 1) * ROW + FIRST_SUM + t] += metric * db * db
-            scratch[(METRIC + 2) * ROW + FIRST_SUM + t] += metric * dc * dc
-            scratch[(METRIC + 3) * ROW + FIRST_SUM + t] += 2.0 * metric * db * dc
-            scratch[(METRIC + 4) * ROW + FIRST_SUM + t] += 2.0 * metric * da * dc
-            scratch[(METRIC + 5) * ROW + FIRST_SUM + t] += 2.0 * metric * da * db
-        scratch[STRAIN * ROW + FIRST_SUM + t] += ga * h
-        scratch[(STRAIN + 1) * ROW + FIRST_SUM + t] += ga * k
-        scratch[(STRAIN + 2) * ROW + FIRST_SUM + t] += ga * l
-        scratch[(STRAIN + 3) * ROW + FIRST_SUM + t] += gb * h
-        scratch[(STRAIN + 4) * ROW + FIRST_SUM + t] += gb * k
-        scratch[(STRAIN + 5) * ROW + FIRST_SUM + t] += gb * l
-        scratch[(STRAIN + 6) * ROW + FIRST_SUM + t] += gc * h
-        scratch[(STRAIN + 7) * ROW + FIRST_SUM + t] += gc * k
-        scratch[(STRAIN + 8) * ROW + FIRST_SUM + t] += gc * l
+            sums[METRIC * ROW + t] += metric * da * da
+            sums[(METRIC + 1) * ROW + t] += metric * db * db
+            sums[(METRIC + 2) * ROW + t] += metric * dc * dc
+            sums[(METRIC + 3) * ROW + t] += 2.0 * metric * db * dc
+            sums[(METRIC + 4) * ROW + t] += 2.0 * metric * da * dc
+            sums[(METRIC + 5) * ROW + t] += 2.0 * metric * da * db
+        sums[STRAIN * ROW + t] += ga * h
+        sums[(STRAIN + 1) * ROW + t] += ga * k
+        sums[(STRAIN + 2) * ROW + t] += ga * l
+        sums[(STRAIN + 3) * ROW + t] += gb * h
+        sums[(STRAIN + 4) * ROW + t] += gb * k
+        sums[(STRAIN + 5) * ROW + t] += gb * l
+        sums[(STRAIN + 6) * ROW + t] += gc * h
+        sums[(STRAIN + 7) * ROW + t] += gc * k
+        sums[(STRAIN + 8) * ROW + t] += gc * l
         scratch[TOWARDS + t] += ga * ax + gb * bx + gc * cx
         scratch[TOWARDS + ROW + t] += ga * ay + gb * by + gc * cy
         scratch[TOWARDS + 2 * ROW + t] += ga * az + gb * bz + gc * cz
@@ -147,8 +149,9 @@ def add_orientation(kind, scratch, crystal, row, count, evaluation, limit):
         scratch[SLOPES + ROW + t] = gb
         scratch[SLOPES + 2 * ROW + t] = gc
 
+
 @stage
-def add_turns(scratch, directions, row, count):
+def add_turns(scratch, sums, directions, row, count):
     """Add the derivatives along the changes of the orientation table."""
     for turn in range(directions.turns.shape[0]):
         ax, ay, az = directions.turns[turn, row], directions.turns[turn, row + 1], directions.turns[turn, row + 2]
@@ -158,17 +161,18 @@ def add_turns(scratch, directions, row, count):
         cx, cy, cz = (
             directions.turns[turn, row + 6], directions.turns[turn, row + 7], directions.turns[turn, row + 8],
         )  # fmt: skip
-        target = (TURN + turn) * ROW + FIRST_SUM
+        target = (TURN + turn) * ROW
         for t in range(count):
             x, y, z = scratch[QX + t], scratch[QY + t], scratch[QZ + t]
-            scratch[target + t] += (
+            sums[target + t] += (
                 scratch[SLOPES + t] * (ax * x + ay * y + az * z)
                 + scratch[SLOPES + ROW + t] * (bx * x + by * y + bz * z)
                 + scratch[SLOPES + 2 * ROW + t] * (cx * x + cy * y + cz * z)
             )
 
+
 @stage
-def add_source(kind, scratch, crystal, directions, count, inherited, done, limit):
+def add_source(kind, scratch, sums, crystal, directions, count, inherited, done, limit):
     """Add every phi step and mosaic domain; return the phi index that the next sweep inherits."""
     evaluation = done
     state = inherited
@@ -177,14 +181,15 @@ def add_source(kind, scratch, crystal, directions, count, inherited, done, limit
         state = state if own == NO_STEP else own
         row = (state + 1) * crystal.domains * 9
         for _ in range(crystal.domains):
-            add_orientation(kind, scratch, crystal, row, count, evaluation, limit)
-            add_turns(scratch, directions, row, count)
+            add_orientation(kind, scratch, sums, crystal, row, count, evaluation, limit)
+            add_turns(scratch, sums, directions, row, count)
             row += 9
             evaluation += 1
     return state
 
+
 @stage
-def add_sub_pixel(kind, scratch, beam, crystal, scaling, directions, count, inherited, done, limit):
+def add_sub_pixel(kind, scratch, sums, beam, crystal, scaling, directions, count, inherited, done, limit):
     """Add every source to row LAYER and to the sums; return the phi index that the next sub-pixel inherits."""
     state = inherited
     for t in range(count):
@@ -202,7 +207,7 @@ def add_sub_pixel(kind, scratch, beam, crystal, scaling, directions, count, inhe
                 scratch[TOWARDS + ROW + t] = 0.0
                 scratch[TOWARDS + 2 * ROW + t] = 0.0
                 scratch[TERM + t] = weight * scratch[KEEP + t] * scratch[CAPTURE + t]
-            state = add_source(kind, scratch, crystal, directions, count, state, done, limit)
+            state = add_source(kind, scratch, sums, crystal, directions, count, state, done, limit)
             inverse = 1.0 / beam.wavelength[source]
             for t in range(count):
                 scratch[LAYER + t] += scratch[SUM + t]
@@ -211,9 +216,9 @@ def add_sub_pixel(kind, scratch, beam, crystal, scaling, directions, count, inhe
                 scratch[AIM + 2 * ROW + t] += scratch[TOWARDS + 2 * ROW + t] * inverse
             for colour in range(directions.colours.shape[0]):
                 change = -directions.colours[colour, source] * inverse
-                target = (COLOUR + colour) * ROW + FIRST_SUM
+                target = (COLOUR + colour) * ROW
                 for t in range(count):
-                    scratch[target + t] += change * (
+                    sums[target + t] += change * (
                         scratch[TOWARDS + t] * scratch[QX + t]
                         + scratch[TOWARDS + ROW + t] * scratch[QY + t]
                         + scratch[TOWARDS + 2 * ROW + t] * scratch[QZ + t]
@@ -240,12 +245,12 @@ def capture(scratch, detector, count, layer):
 
 
 @stage
-def aim_capture(scratch, detector, count, layer, background):
+def aim_capture(scratch, sums, detector, count, layer, background):
     """Row AIM from what the layer's captured fraction depends on; the share of the normal goes to its sum."""
     frame = detector.frame
     nx, ny, nz = frame[3, 0], frame[3, 1], frame[3, 2]
     depth = detector.layer_step * detector.attenuation
-    normal = FIRST_SUM + NORMAL * ROW
+    normal = NORMAL * ROW
     for t in range(count):
         cosine = scratch[DX + t] * nx + scratch[DY + t] * ny + scratch[DZ + t] * nz
         path = depth / cosine
@@ -257,13 +262,13 @@ def aim_capture(scratch, detector, count, layer, background):
         scratch[AIM + ROW + t] = slope * ny
         scratch[AIM + 2 * ROW + t] = slope * nz
         scratch[RADIAL + t] = 0.0
-        scratch[normal + t] += slope * scratch[DX + t]
-        scratch[normal + ROW + t] += slope * scratch[DY + t]
-        scratch[normal + 2 * ROW + t] += slope * scratch[DZ + t]
+        sums[normal + t] += slope * scratch[DX + t]
+        sums[normal + ROW + t] += slope * scratch[DY + t]
+        sums[normal + 2 * ROW + t] += slope * scratch[DZ + t]
 
 
 @stage
-def aim_frame(scratch, detector, pixels, start, count, sub_fast, sub_slow, layer):
+def aim_frame(scratch, sums, detector, pixels, start, count, sub_fast, sub_slow, layer):
     """Take rows AIM and RADIAL, derivatives in the position of a sub-pixel, to the sums of the detector's frame."""
     size = detector.pixel / detector.oversample
     shift_fast = (sub_fast + 0.5) * size
@@ -274,8 +279,8 @@ def aim_frame(scratch, detector, pixels, start, count, sub_fast, sub_slow, layer
     ox, oy, oz = frame[0, 0] + depth * frame[3, 0], frame[0, 1] + depth * frame[3, 1], frame[0, 2] + depth * frame[3, 2]
     fx, fy, fz = frame[1, 0], frame[1, 1], frame[1, 2]
     sx, sy, sz = frame[2, 0], frame[2, 1], frame[2, 2]
-    origin, fast = FIRST_SUM + ORIGIN * ROW, FIRST_SUM + FAST * ROW
-    slow_row, normal = FIRST_SUM + SLOW * ROW, FIRST_SUM + NORMAL * ROW
+    origin, fast = ORIGIN * ROW, FAST * ROW
+    slow_row, normal = SLOW * ROW, NORMAL * ROW
     for t in range(count):
         number = float(pixels[start + t])
         slow = np.floor((number + 0.5) / n_fast)
@@ -292,25 +297,25 @@ def aim_frame(scratch, detector, pixels, start, count, sub_fast, sub_slow, layer
         along = gx * x + gy * y + gz * z
         along -= scratch[RADIAL + t]
         gx, gy, gz = (gx - along * x) * inverse, (gy - along * y) * inverse, (gz - along * z) * inverse
-        scratch[origin + t] += gx
-        scratch[origin + ROW + t] += gy
-        scratch[origin + 2 * ROW + t] += gz
-        scratch[fast + t] += along_fast * gx
-        scratch[fast + ROW + t] += along_fast * gy
-        scratch[fast + 2 * ROW + t] += along_fast * gz
-        scratch[slow_row + t] += along_slow * gx
-        scratch[slow_row + ROW + t] += along_slow * gy
-        scratch[slow_row + 2 * ROW + t] += along_slow * gz
-        scratch[normal + t] += depth * gx
-        scratch[normal + ROW + t] += depth * gy
-        scratch[normal + 2 * ROW + t] += depth * gz
+        sums[origin + t] += gx
+        sums[origin + ROW + t] += gy
+        sums[origin + 2 * ROW + t] += gz
+        sums[fast + t] += along_fast * gx
+        sums[fast + ROW + t] += along_fast * gy
+        sums[fast + 2 * ROW + t] += along_fast * gz
+        sums[slow_row + t] += along_slow * gx
+        sums[slow_row + ROW + t] += along_slow * gy
+        sums[slow_row + 2 * ROW + t] += along_slow * gz
+        sums[normal + t] += depth * gx
+        sums[normal + ROW + t] += depth * gy
+        sums[normal + 2 * ROW + t] += depth * gz
 
 
 @stage
-def aim_factors(scratch, beam, detector, scaling, count, background):
+def aim_factors(scratch, sums, beam, detector, scaling, count, background):
     """Rows OMEGA and POLAR as the pixel first meets them, and the derivatives of both."""
-    close = FIRST_SUM + CLOSE * ROW
-    kahn_sum = FIRST_SUM + KAHN * ROW
+    close = CLOSE * ROW
+    kahn_sum = KAHN * ROW
     inverse_close = 0.0 if detector.point_pixel else 1.0 / detector.close_distance
     power = -2.0 if detector.point_pixel else -3.0
     polar = 0.0 if beam.polarized else 1.0
@@ -319,7 +324,7 @@ def aim_factors(scratch, beam, detector, scaling, count, background):
         scratch[OMEGA + t] = scratch[FACTOR + t]
         scratch[POLAR + t] = polar
         scratch[RADIAL + t] = power * total
-        scratch[close + t] += total * inverse_close
+        sums[close + t] += total * inverse_close
         scratch[AIM + t] = 0.0
         scratch[AIM + ROW + t] = 0.0
         scratch[AIM + 2 * ROW + t] = 0.0
@@ -344,7 +349,7 @@ def aim_factors(scratch, beam, detector, scaling, count, background):
                     b = x * bx + y * by + z * bz
                     total = scratch[TOTAL + t] + background * scratch[CAPTURED + t]
                     share = total / polar if first & (polar != 0.0) else 0.0
-                    scratch[kahn_sum + t] -= 0.5 * share * (e * e - b * b)
+                    sums[kahn_sum + t] -= 0.5 * share * (e * e - b * b)
                     scratch[AIM + t] += share * (cosine * ix - kahn * (e * ex - b * bx))
                     scratch[AIM + ROW + t] += share * (cosine * iy - kahn * (e * ey - b * by))
                     scratch[AIM + 2 * ROW + t] += share * (cosine * iz - kahn * (e * ez - b * bz))
@@ -352,31 +357,32 @@ def aim_factors(scratch, beam, detector, scaling, count, background):
 
 
 @stage
-def finish(scratch, scaling, directions, targets, start, count, image, jacobian):
+def finish(scratch, sums, row, scaling, directions, targets, start, count, image, jacobian):
     """Write the photons, and the derivatives as combinations of the sums."""
-    scale_sum, background_sum = FIRST_SUM + SCALE * ROW, FIRST_SUM + BACKGROUND * ROW
+    scale_sum, background_sum = SCALE * ROW, BACKGROUND * ROW
     scale, background = scaling.scale, scaling.background
     for t in range(count):
         seen = scratch[OMEGA + t] * scratch[POLAR + t]
         scratch[TERM + t] = seen * scale
-        scratch[scale_sum + t] = seen * scratch[TOTAL + t]
-        scratch[background_sum + t] = seen * scratch[CAPTURED + t]
-    for row in range(SUMS):
-        if row != SCALE and row != BACKGROUND:
-            for t in range(count):
-                scratch[FIRST_SUM + row * ROW + t] *= scratch[TERM + t]
-    for t in range(count):
-        image[targets[start + t]] = scratch[scale_sum + t] * scale + background * scratch[background_sum + t]
+        sums[scale_sum + t] = seen * scratch[TOTAL + t]
+        sums[background_sum + t] = seen * scratch[CAPTURED + t]
+        row[t] = sums[scale_sum + t] * scale + background * sums[background_sum + t]
+    store(image, row, targets, start, count)
     for parameter in range(directions.starts.size - 1):
         for t in range(count):
-            scratch[SUM + t] = 0.0
+            row[t] = 0.0
         for entry in range(directions.starts[parameter], directions.starts[parameter + 1]):
             coefficient = directions.coefficients[entry]
-            row = FIRST_SUM + directions.sums[entry] * ROW
-            for t in range(count):
-                scratch[SUM + t] += coefficient * scratch[row + t]
-        for t in range(count):
-            jacobian[parameter, targets[start + t]] = scratch[SUM + t]
+            # The mask shows LLVM that the offset is not negative, so that indexing needs no test.
+            which = directions.sums[entry] & SUM_MASK
+            offset = which * ROW
+            if which == SCALE or which == BACKGROUND:
+                for t in range(count):
+                    row[t] += coefficient * sums[offset + t]
+            else:
+                for t in range(count):
+                    row[t] += coefficient * sums[offset + t] * scratch[TERM + t]
+        store(jacobian[parameter], row, targets, start, count)
 
 
 @functools.cache
@@ -391,6 +397,9 @@ def jacobian_kernel(shape: int, interpolate: bool) -> Any:
     @kernel
     def jacobian_pass(first, last, batches, detector, beam, crystal, scaling, directions, image, jacobian):
         scratch = scratch_rows(JACOBIAN_SCRATCH, crystal.axes)
+        # Memory of their own: LLVM must see that sums and results do not overlap what they are made from.
+        sums = scratch_rows(SUM_SCRATCH, crystal.axes)
+        row = scratch_rows(ROW, crystal.axes)
         sub_pixels = detector.oversample * detector.oversample
         evaluations = beam.wavelength.size * crystal.step_row.size * crystal.domains
         absorbing = detector.layer_step * detector.attenuation != 0.0
@@ -402,9 +411,9 @@ def jacobian_kernel(shape: int, interpolate: bool) -> Any:
             for t in range(count):
                 scratch[TOTAL + t] = 0.0
                 scratch[CAPTURED + t] = 0.0
-            for row in range(SUMS):
+            for number in range(SUMS):
                 for t in range(count):
-                    scratch[FIRST_SUM + row * ROW + t] = 0.0
+                    sums[number * ROW + t] = 0.0
             done = 0
             for layer in range(detector.layers):
                 for t in range(count):
@@ -415,18 +424,20 @@ def jacobian_kernel(shape: int, interpolate: bool) -> Any:
                     place_pixels(scratch, detector, batches.pixels, start, count, sub_fast, sub_slow, layer)
                     if sub == 0:
                         capture(scratch, detector, count, layer)
-                    state = add_sub_pixel(kind, scratch, beam, crystal, scaling, directions, count, state, done, limit)
+                    state = add_sub_pixel(
+                        kind, scratch, sums, beam, crystal, scaling, directions, count, state, done, limit
+                    )
                     done += evaluations
-                    aim_frame(scratch, detector, batches.pixels, start, count, sub_fast, sub_slow, layer)
+                    aim_frame(scratch, sums, detector, batches.pixels, start, count, sub_fast, sub_slow, layer)
                 for t in range(count):
                     scratch[TOTAL + t] += scratch[LAYER + t]
                 if absorbing:
                     place_pixels(scratch, detector, batches.pixels, start, count, 0, 0, layer)
-                    aim_capture(scratch, detector, count, layer, ratio)
-                    aim_frame(scratch, detector, batches.pixels, start, count, 0, 0, layer)
+                    aim_capture(scratch, sums, detector, count, layer, ratio)
+                    aim_frame(scratch, sums, detector, batches.pixels, start, count, 0, 0, layer)
             place_pixels(scratch, detector, batches.pixels, start, count, 0, 0, 0)
-            aim_factors(scratch, beam, detector, scaling, count, ratio)
-            aim_frame(scratch, detector, batches.pixels, start, count, 0, 0, 0)
-            finish(scratch, scaling, directions, batches.targets, start, count, image, jacobian)
+            aim_factors(scratch, sums, beam, detector, scaling, count, ratio)
+            aim_frame(scratch, sums, detector, batches.pixels, start, count, 0, 0, 0)
+            finish(scratch, sums, row, scaling, directions, batches.targets, start, count, image, jacobian)
 
     return jacobian_pass

@@ -195,3 +195,18 @@ def end_pixels(scratch, scaling, count):
         total = total if omega else total * scratch[OMEGA + t]
         total = total if polar else total * scratch[POLAR + t]
         scratch[TOTAL + t] = total + background * (scratch[OMEGA + t] * scratch[POLAR + t] * scratch[CAPTURED + t])
+
+
+@stage
+def store(image, row, targets, start, count):
+    """Put a row of results in place; pixels that lie side by side, as in a whole image, are copied as a block.
+
+    Targets rise from one to the next, so the first and the last tell whether there are gaps.
+    """
+    first = targets[start]
+    if targets[start + count - 1] - first == count - 1:
+        for t in range(count):
+            image[first + t] = row[t]
+    else:
+        for t in range(count):
+            image[targets[start + t]] = row[t]

@@ -61,4 +61,6 @@ def orientation_table(crystal: Crystal, scan: Scan, *, single_precision: bool = 
     """
     axes, spindle = crystal_axes(crystal), unit(scan.spindle_axis)
     turned = [axes, *(axes @ axis_rotation(spindle, phi).T for phi in phi_angles(scan))]
-    return np.asarray(np.einsum("pvi,mji->pmvj", np.array(turned), domain_rotations(crystal, single_precision=single_precision)))
+    return np.asarray(
+        np.einsum("pvi,mji->pmvj", np.array(turned), domain_rotations(crystal, single_precision=single_precision))
+    )

@@ -66,9 +66,7 @@ def _sampled(beam: Beam) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     angles = _divergence_angles(beam)
     if not angles:
         raise NumbraggError("beam: the round divergence drops every source; take more steps or a square divergence")
-    directions = [
-        axis_rotation(vertical, h) @ (axis_rotation(polarization, v) @ direction) for h, v in angles
-    ]
+    directions = [axis_rotation(vertical, h) @ (axis_rotation(polarization, v) @ direction) for h, v in angles]
     incident = np.repeat(unit(np.array(directions)), len(wavelengths), axis=0)
     return incident, np.tile(wavelengths, len(directions))
 

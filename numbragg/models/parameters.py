@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numbragg.errors import NumbraggError
+from numbragg.models.beam import DEFAULT_FLUENCE
 from numbragg.models.experiment import Experiment
 from numbragg.models.sampling import Sampling
 from numbragg.models.structure_factors import StructureFactors
@@ -21,13 +23,21 @@ class Parameter(NamedTuple):
     unit: str
 
 
+Limits = tuple[float, float]
+UNLIMITED: Limits = (-math.inf, math.inf)
+
+
 class _Access(NamedTuple):
     unit: str
     read: Callable[[Experiment], Any]
     write: Callable[[Experiment, Any], Experiment]
+    scale: float  # of its unit; over this much, an image of tens of cells changes
+    limits: Limits
 
 
-def _field(owner: str, name: str, unit: str, index: int | None = None) -> _Access:
+def _field(
+    owner: str, name: str, unit: str, index: int | None = None, *, scale: float, limits: Limits = UNLIMITED
+) -> _Access:
     def read(experiment: Experiment) -> Any:
         value = getattr(getattr(experiment, owner), name)
         return value if index is None else value[index]
@@ -40,48 +50,63 @@ def _field(owner: str, name: str, unit: str, index: int | None = None) -> _Acces
             value = tuple(entries)
         return dataclasses.replace(experiment, **{owner: dataclasses.replace(whole, **{name: value})})
 
-    return _Access(unit, read, write)
+    return _Access(unit, read, write, scale, limits)
 
 
 def _read_phi_range(experiment: Experiment) -> Any:
     sampling = experiment.scan.sampling
-    return sampling.count * sampling.spacing
+    return sampling.range if sampling.step is None else sampling.count * sampling.step
 
 
 def _write_phi_range(experiment: Experiment, value: Any) -> Experiment:
-    sampling = Sampling(value, experiment.scan.sampling.count)
-    return dataclasses.replace(experiment, scan=dataclasses.replace(experiment.scan, sampling=sampling))
+    sampling = experiment.scan.sampling
+    step = sampling.step
+    if step is not None:
+        # Rounded once: writing back what was read must keep every phi, and whether it is exactly 0.
+        step = step + (value - _read_phi_range(experiment)) / sampling.count
+    scan = dataclasses.replace(experiment.scan, sampling=Sampling(value, sampling.count, step))
+    return dataclasses.replace(experiment, scan=scan)
 
+
+ANGLE, LENGTH = 0.05, 0.05
+"""Degrees, and angstrom or mm."""
+POSITIVE: Limits = (math.nextafter(0.0, 1.0), math.inf)
+NOT_NEGATIVE: Limits = (0.0, math.inf)
+CELL_ANGLE: Limits = (math.nextafter(0.0, 1.0), math.nextafter(180.0, 0.0))
+AT_LEAST_ONE: Limits = (1.0, math.inf)
 
 ACCESS: dict[str, _Access] = {
-    "cell.a": _field("crystal", "cell", "A", 0),
-    "cell.b": _field("crystal", "cell", "A", 1),
-    "cell.c": _field("crystal", "cell", "A", 2),
-    "cell.alpha": _field("crystal", "cell", "deg", 3),
-    "cell.beta": _field("crystal", "cell", "deg", 4),
-    "cell.gamma": _field("crystal", "cell", "deg", 5),
-    "misset.x": _field("crystal", "misset", "deg", 0),
-    "misset.y": _field("crystal", "misset", "deg", 1),
-    "misset.z": _field("crystal", "misset", "deg", 2),
-    "n_cells.a": _field("crystal", "n_cells", "cells", 0),
-    "n_cells.b": _field("crystal", "n_cells", "cells", 1),
-    "n_cells.c": _field("crystal", "n_cells", "cells", 2),
-    "mosaic.spread": _field("crystal", "mosaic_spread", "deg"),
-    "crystal.fudge": _field("crystal", "fudge", "1"),
-    "phi.start": _field("scan", "start", "deg"),
-    "phi.range": _Access("deg", _read_phi_range, _write_phi_range),
-    "detector.distance": _field("detector", "distance", "mm"),
-    "detector.beam_fast": _field("detector", "beam_fast", "mm"),
-    "detector.beam_slow": _field("detector", "beam_slow", "mm"),
-    "detector.rot_x": _field("detector", "rot_x", "deg"),
-    "detector.rot_y": _field("detector", "rot_y", "deg"),
-    "detector.rot_z": _field("detector", "rot_z", "deg"),
-    "detector.twotheta": _field("detector", "twotheta", "deg"),
-    "beam.wavelength": _field("beam", "wavelength", "A"),
-    "beam.polarization": _field("beam", "polarization", "1"),
-    "beam.fluence": _field("beam", "fluence", "photons/m^2"),
+    "cell.a": _field("crystal", "cell", "A", 0, scale=LENGTH, limits=POSITIVE),
+    "cell.b": _field("crystal", "cell", "A", 1, scale=LENGTH, limits=POSITIVE),
+    "cell.c": _field("crystal", "cell", "A", 2, scale=LENGTH, limits=POSITIVE),
+    "cell.alpha": _field("crystal", "cell", "deg", 3, scale=ANGLE, limits=CELL_ANGLE),
+    "cell.beta": _field("crystal", "cell", "deg", 4, scale=ANGLE, limits=CELL_ANGLE),
+    "cell.gamma": _field("crystal", "cell", "deg", 5, scale=ANGLE, limits=CELL_ANGLE),
+    "misset.x": _field("crystal", "misset", "deg", 0, scale=ANGLE),
+    "misset.y": _field("crystal", "misset", "deg", 1, scale=ANGLE),
+    "misset.z": _field("crystal", "misset", "deg", 2, scale=ANGLE),
+    "n_cells.a": _field("crystal", "n_cells", "cells", 0, scale=0.1, limits=AT_LEAST_ONE),
+    "n_cells.b": _field("crystal", "n_cells", "cells", 1, scale=0.1, limits=AT_LEAST_ONE),
+    "n_cells.c": _field("crystal", "n_cells", "cells", 2, scale=0.1, limits=AT_LEAST_ONE),
+    "mosaic.spread": _field("crystal", "mosaic_spread", "deg", scale=ANGLE, limits=NOT_NEGATIVE),
+    "crystal.fudge": _field("crystal", "fudge", "1", scale=0.1, limits=POSITIVE),
+    "phi.start": _field("scan", "start", "deg", scale=ANGLE),
+    "phi.range": _Access("deg", _read_phi_range, _write_phi_range, ANGLE, UNLIMITED),
+    "detector.distance": _field("detector", "distance", "mm", scale=LENGTH),
+    "detector.beam_fast": _field("detector", "beam_fast", "mm", scale=LENGTH),
+    "detector.beam_slow": _field("detector", "beam_slow", "mm", scale=LENGTH),
+    "detector.rot_x": _field("detector", "rot_x", "deg", scale=ANGLE),
+    "detector.rot_y": _field("detector", "rot_y", "deg", scale=ANGLE),
+    "detector.rot_z": _field("detector", "rot_z", "deg", scale=ANGLE),
+    "detector.twotheta": _field("detector", "twotheta", "deg", scale=ANGLE),
+    "beam.wavelength": _field("beam", "wavelength", "A", scale=0.01, limits=POSITIVE),
+    "beam.polarization": _field("beam", "polarization", "1", scale=0.1, limits=(-1.0, 1.0)),
+    "beam.fluence": _field("beam", "fluence", "photons/m^2", scale=DEFAULT_FLUENCE, limits=NOT_NEGATIVE),
 }
-"""Every named parameter but the structure factors."""
+"""Every named parameter but the structure factors (specs/50-gradients.md, 50.2)."""
+
+SCALED_BY_VALUE = ("beam.fluence", "crystal.fudge")
+"""Their scale is their own value, unless that is 0."""
 
 _REFLECTION = re.compile(r"structure_factor\[\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*\]")
 
@@ -104,6 +129,29 @@ def read_parameter(experiment: Experiment, name: str) -> Parameter:
         table, place = _place(experiment, index)
         return Parameter(table.values[place], "e")
     return Parameter(_access(name).read(experiment), _access(name).unit)
+
+
+def parameter_scale(experiment: Experiment, name: str) -> float:
+    """Natural scale of a parameter in its unit, above 0: a change by it is visible, one by 1e-4 of it linear.
+
+    Source: specs/50-gradients.md, 50.3.
+
+    Raises
+    ------
+    NumbraggError
+        As of `read_parameter`.
+    """
+    value = read_parameter(experiment, name).value
+    if reflection_index(name) is not None:
+        return max(1.0, abs(float(np.real(value))))
+    if name in SCALED_BY_VALUE and value:
+        return abs(float(np.real(value)))
+    return _access(name).scale
+
+
+def parameter_limits(name: str) -> Limits:
+    """Lowest and highest value of a parameter that make an experiment (specs/50-gradients.md, 50.3)."""
+    return UNLIMITED if reflection_index(name) is not None else _access(name).limits
 
 
 def replace_parameters(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
@@ -131,7 +179,7 @@ def reflection_index(name: str) -> tuple[int, int, int] | None:
 
 def _access(name: str) -> _Access:
     if name not in ACCESS:
-        near = difflib.get_close_matches(name, [*ACCESS, "structure_factor[h,k,l]"], n=1, cutoff=0.4)
+        near = difflib.get_close_matches(str(name), [*ACCESS, "structure_factor[h,k,l]"], n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else "see experiment.parameters"
         raise NumbraggError(f"no parameter is called {name} ({hint})")
     return ACCESS[name]
