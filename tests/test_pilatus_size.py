@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from conftest import random_table
+from naive import naive_image
 
 from numbragg import Crystal, Detector, Experiment, Roi, Sampling, Scan, simulate
 from numbragg.models.quirks import Quirks
-from tests.conftest import random_table
-from tests.naive import naive_image
 
 ROUNDING = 1e-11
 """Of the largest pixel: the oracle sums in another order."""

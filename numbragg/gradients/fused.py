@@ -8,17 +8,16 @@ import numpy.typing as npt
 
 from numbragg.gradients.complex_step import complex_step_jacobian, step_of
 from numbragg.kernels.jacobian import (
-    BACKGROUND,
     CELLS,
     CLOSE,
     COLOUR,
     FUDGE,
+    GROUP,
     JACOBIAN_TILE,
     KAHN,
     MAX_DIRECTIONS,
     METRIC,
     ORIGIN,
-    SCALE,
     STRAIN,
     TURN,
     DirectionParams,
@@ -40,6 +39,8 @@ class Derivative(NamedTuple):
     """How one parameter moves what the kernel is given, per unit of the parameter."""
 
     sums: dict[int, float]  # coefficient of each sum of the kernel
+    scale: float  # change of what scales the sum
+    background: float  # change of the background
     turn: npt.NDArray[np.float64] | None  # change of the orientation table that no strain explains
     colour: npt.NDArray[np.float64] | None  # change of the wavelengths
 
@@ -103,7 +104,7 @@ def _derivative(experiment: Experiment, params: KernelParams, name: str) -> Deri
     """Derivative of the kernel's input in one parameter; None where only the complex step will do."""
     value = read_parameter(experiment, name).value
     if value is None:
-        return Derivative({}, None, None)
+        return Derivative({}, 0.0, 0.0, None, None)
     if reflection_index(name) is not None:
         return None
     step = step_of(value)
@@ -129,10 +130,10 @@ def _derivative(experiment: Experiment, params: KernelParams, name: str) -> Deri
     _put(sums, ORIGIN, slope(params.detector.frame, detector.frame))
     _put(sums, CLOSE, slope(params.detector.close_distance, detector.close_distance))
     _put(sums, KAHN, slope(params.beam.kahn, beam.kahn))
-    _put(sums, SCALE, slope(params.scaling.scale, scaling.scale))
-    _put(sums, BACKGROUND, slope(params.scaling.background, scaling.background))
+    by_scale = float(slope(params.scaling.scale, scaling.scale))
+    by_background = float(slope(params.scaling.background, scaling.background))
     colour = slope(params.beam.wavelength, beam.wavelength)
-    return Derivative(sums, turn, colour if np.any(colour) else None)
+    return Derivative(sums, by_scale, by_background, turn, colour if np.any(colour) else None)
 
 
 def _put(sums: dict[int, float], first: int, values: Any) -> None:
@@ -166,26 +167,35 @@ def _metric_slope(reciprocal: npt.NDArray[Any], slope: npt.NDArray[Any]) -> npt.
 def _directions(
     params: KernelParams, derivatives: dict[str, Derivative | None], names: Sequence[str]
 ) -> DirectionParams:
-    starts, sums, coefficients = [0], [], []
-    turns, colours = [], []
+    starts, sums = [0], list[int]()
+    coefficients: list[float] = []
+    by_scale: list[float] = []
+    by_background: list[float] = []
+    turns: list[npt.NDArray[np.float64]] = []
+    colours: list[npt.NDArray[np.float64]] = []
     for name in names:
         derivative = derivatives[name]
         assert derivative is not None
         entries = dict(derivative.sums)
+        by_scale.append(derivative.scale)
+        by_background.append(derivative.background)
         if derivative.turn is not None:
             entries[TURN + len(turns)] = 1.0
             turns.append(derivative.turn)
         if derivative.colour is not None:
             entries[COLOUR + len(colours)] = 1.0
             colours.append(derivative.colour)
-        sums += list(entries)
-        coefficients += list(entries.values())
+        filling = -len(entries) % GROUP
+        sums += [*entries, *[0] * filling]
+        coefficients += [*entries.values(), *[0.0] * filling]
         starts.append(len(sums))
     assert max(len(turns), len(colours)) <= MAX_DIRECTIONS
     return DirectionParams(
         starts=np.array(starts, dtype=np.int64),
         sums=np.array(sums, dtype=np.int64),
         coefficients=np.array(coefficients, dtype=np.float64),
+        scale=np.array(by_scale),
+        background=np.array(by_background),
         turns=np.array(turns).reshape(len(turns), params.crystal.axes.size),
         colours=np.array(colours).reshape(len(colours), params.beam.wavelength.size),
     )

@@ -55,8 +55,7 @@ METRIC = 13  # 6: d/d(a*.a*, b*.b*, c*.c*, b*.c*, a*.c*, a*.b*)
 ORIGIN, FAST, SLOW, NORMAL = 19, 22, 25, 28  # 3 each: d/d(rows of the detector's frame)
 CLOSE = 31  # d/d(close distance)
 KAHN = 32
-SCALE, BACKGROUND = 33, 34  # d/d(scale), d/d(background)
-TURN = 35  # MAX_DIRECTIONS: along given changes of the orientation table
+TURN = 33  # MAX_DIRECTIONS: along given changes of the orientation table
 COLOUR = TURN + MAX_DIRECTIONS  # MAX_DIRECTIONS: along given changes of the wavelengths
 SUMS = COLOUR + MAX_DIRECTIONS
 
@@ -67,14 +66,20 @@ SLOPES = RADIAL + ROW  # 3 rows: derivatives in h, k, l of one evaluation
 JACOBIAN_SCRATCH = SLOPES + 3 * ROW
 SUM_SCRATCH = SUMS * ROW
 SUM_MASK = 63
+GROUP = 4
+"""Coefficients that one loop over the pixels takes; those of a parameter are filled up with zeros."""
 
 
 class DirectionParams(NamedTuple):
     """How the parameters of the user move what the kernel is given."""
 
-    starts: npt.NDArray[np.int64]  # (J+1,): parameter j has the coefficients starts[j] to starts[j+1] - 1
+    starts: npt.NDArray[
+        np.int64
+    ]  # (J+1,): parameter j has coefficients starts[j] to starts[j+1] - 1; their count is a multiple of GROUP
     sums: npt.NDArray[np.int64]  # (C,): which sum each coefficient multiplies
     coefficients: npt.NDArray[np.float64]  # (C,)
+    scale: npt.NDArray[np.float64]  # (J,): changes of the scale
+    background: npt.NDArray[np.float64]  # (J,): changes of the background
     turns: npt.NDArray[np.float64]  # (K, (P+1)*M*9): changes of the orientation table, m per unit
     colours: npt.NDArray[np.float64]  # (L, S): changes of the wavelengths, m per unit
 
@@ -359,29 +364,29 @@ def aim_factors(scratch, sums, beam, detector, scaling, count, background):
 @stage
 def finish(scratch, sums, row, scaling, directions, targets, start, count, image, jacobian):
     """Write the photons, and the derivatives as combinations of the sums."""
-    scale_sum, background_sum = SCALE * ROW, BACKGROUND * ROW
     scale, background = scaling.scale, scaling.background
     for t in range(count):
         seen = scratch[OMEGA + t] * scratch[POLAR + t]
         scratch[TERM + t] = seen * scale
-        sums[scale_sum + t] = seen * scratch[TOTAL + t]
-        sums[background_sum + t] = seen * scratch[CAPTURED + t]
-        row[t] = sums[scale_sum + t] * scale + background * sums[background_sum + t]
+        scratch[SUM + t] = seen * scratch[TOTAL + t]
+        scratch[LAYER + t] = seen * scratch[CAPTURED + t]
+        row[t] = scratch[SUM + t] * scale + background * scratch[LAYER + t]
     store(image, row, targets, start, count)
     for parameter in range(directions.starts.size - 1):
         for t in range(count):
             row[t] = 0.0
-        for entry in range(directions.starts[parameter], directions.starts[parameter + 1]):
-            coefficient = directions.coefficients[entry]
-            # The mask shows LLVM that the offset is not negative, so that indexing needs no test.
-            which = directions.sums[entry] & SUM_MASK
-            offset = which * ROW
-            if which == SCALE or which == BACKGROUND:
-                for t in range(count):
-                    row[t] += coefficient * sums[offset + t]
-            else:
-                for t in range(count):
-                    row[t] += coefficient * sums[offset + t] * scratch[TERM + t]
+        for entry in range(directions.starts[parameter], directions.starts[parameter + 1], GROUP):
+            c0, c1 = directions.coefficients[entry], directions.coefficients[entry + 1]
+            c2, c3 = directions.coefficients[entry + 2], directions.coefficients[entry + 3]
+            # The mask shows LLVM that an offset is not negative, so that indexing needs no test.
+            s0, s1 = (directions.sums[entry] & SUM_MASK) * ROW, (directions.sums[entry + 1] & SUM_MASK) * ROW
+            s2, s3 = (directions.sums[entry + 2] & SUM_MASK) * ROW, (directions.sums[entry + 3] & SUM_MASK) * ROW
+            for t in range(count):
+                row[t] += c0 * sums[s0 + t] + c1 * sums[s1 + t] + c2 * sums[s2 + t] + c3 * sums[s3 + t]
+        by_scale, by_background = directions.scale[parameter], directions.background[parameter]
+        for t in range(count):
+            photons = by_scale * scratch[SUM + t] + by_background * scratch[LAYER + t]
+            row[t] = row[t] * scratch[TERM + t] + photons
         store(jacobian[parameter], row, targets, start, count)
 
 
