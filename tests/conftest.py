@@ -1,9 +1,11 @@
 """Small experiments that the tests of the kernel and of the physics share."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import GOLDEN, link_inputs
 
 from numbragg.models.beam import Beam
 from numbragg.models.crystal import Crystal
@@ -64,3 +66,11 @@ def make_experiment() -> Callable[..., Experiment]:
 @pytest.fixture(scope="session")
 def make_table() -> Callable[..., StructureFactors]:
     return random_table
+
+
+@pytest.fixture
+def in_a_folder_with_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in a folder that holds the tables of the golden cases and a header whose keywords contain each other."""
+    monkeypatch.chdir(link_inputs(tmp_path))
+    text = (GOLDEN / "inputs" / "header.img").read_bytes()
+    Path("end.img").write_bytes(text.replace(b"OSC_RANGE=0.5", b"END_OF_PHI=20"))
