@@ -22,9 +22,11 @@ from numbragg.kernels.pixels import (
     begin_pixels,
     end_layer,
     end_pixels,
+    nine,
     place_pixels,
     scatter,
     stage,
+    three,
     weigh_sub_pixel,
     weigh_terms,
 )
@@ -32,31 +34,14 @@ from numbragg.kernels.structure_factors import can_interpolate, table_index, tri
 
 
 @stage
-def three(values):
-    """A (3,) array as a tuple."""
-    return values[0], values[1], values[2]
-
-
-@stage
-def nine(values):
-    """A (9,) array as a tuple."""
-    return (
-        values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7], values[8],
-    )  # fmt: skip
-
-
-@stage
 def add_orientation(kind, scratch, crystal, row, count, evaluation, limit):
     """Add the terms of one orientation of the crystal to row SUM."""
     shape, interpolate, running = kind
-    axes = crystal.axes
-    ax, ay, az = axes[row], axes[row + 1], axes[row + 2]
-    bx, by, bz = axes[row + 3], axes[row + 4], axes[row + 5]
-    cx, cy, cz = axes[row + 6], axes[row + 7], axes[row + 8]
-    na, nb, nc = crystal.n_cells[0], crystal.n_cells[1], crystal.n_cells[2]
+    ax, ay, az, bx, by, bz, cx, cy, cz = nine(crystal.axes, row)
+    na, nb, nc = three(crystal.n_cells)
     fudge, table = crystal.fudge, crystal.table
     # Tuples of scalars: an array read inside the loop might alias the scratch, and the loop would stay scalar.
-    reciprocal, low, high = nine(crystal.reciprocal), three(crystal.low), three(crystal.high)
+    reciprocal, low, high = nine(crystal.reciprocal, 0), three(crystal.low), three(crystal.high)
     for t in range(count):
         x, y, z = scratch[QX + t], scratch[QY + t], scratch[QZ + t]
         h = ax * x + ay * y + az * z

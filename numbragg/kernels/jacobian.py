@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from numbragg.kernels._jit import exponential, kernel, nearest, scratch_rows
-from numbragg.kernels.forward import nine, three
 from numbragg.kernels.lattice_gradient import gauss_gradient, round_gradient, square_gradient, tophat_gradient
 from numbragg.kernels.params import GAUSS, NO_STEP, ROUND, SQUARE
 from numbragg.kernels.pixels import (
@@ -33,11 +32,13 @@ from numbragg.kernels.pixels import (
     SUM,
     TERM,
     TOTAL,
+    nine,
     place_pixels,
     polarise,
     scatter,
     stage,
     store,
+    three,
 )
 from numbragg.kernels.structure_factors import can_interpolate, table_index, tricubic_gradient
 
@@ -88,13 +89,10 @@ class DirectionParams(NamedTuple):
 def add_orientation(kind, scratch, sums, crystal, row, count, evaluation, limit):
     """Add the terms of one orientation and their derivatives."""
     shape, interpolate = kind
-    axes = crystal.axes
-    ax, ay, az = axes[row], axes[row + 1], axes[row + 2]
-    bx, by, bz = axes[row + 3], axes[row + 4], axes[row + 5]
-    cx, cy, cz = axes[row + 6], axes[row + 7], axes[row + 8]
-    na, nb, nc = crystal.n_cells[0], crystal.n_cells[1], crystal.n_cells[2]
+    ax, ay, az, bx, by, bz, cx, cy, cz = nine(crystal.axes, row)
+    na, nb, nc = three(crystal.n_cells)
     fudge, table = crystal.fudge, crystal.table
-    reciprocal, low, high = nine(crystal.reciprocal), three(crystal.low), three(crystal.high)
+    reciprocal, low, high = nine(crystal.reciprocal, 0), three(crystal.low), three(crystal.high)
     for t in range(count):
         x, y, z = scratch[QX + t], scratch[QY + t], scratch[QZ + t]
         h = ax * x + ay * y + az * z
@@ -159,13 +157,7 @@ def add_orientation(kind, scratch, sums, crystal, row, count, evaluation, limit)
 def add_turns(scratch, sums, directions, row, count):
     """Add the derivatives along the changes of the orientation table."""
     for turn in range(directions.turns.shape[0]):
-        ax, ay, az = directions.turns[turn, row], directions.turns[turn, row + 1], directions.turns[turn, row + 2]
-        bx, by, bz = (
-            directions.turns[turn, row + 3], directions.turns[turn, row + 4], directions.turns[turn, row + 5],
-        )  # fmt: skip
-        cx, cy, cz = (
-            directions.turns[turn, row + 6], directions.turns[turn, row + 7], directions.turns[turn, row + 8],
-        )  # fmt: skip
+        ax, ay, az, bx, by, bz, cx, cy, cz = nine(directions.turns[turn], row)
         target = (TURN + turn) * ROW
         for t in range(count):
             x, y, z = scratch[QX + t], scratch[QY + t], scratch[QZ + t]

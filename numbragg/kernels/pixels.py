@@ -27,6 +27,21 @@ SCRATCH = 16 * ROW
 
 
 @stage
+def three(values):
+    """A (3,) array as a tuple of scalars."""
+    return values[0], values[1], values[2]
+
+
+@stage
+def nine(values, first):
+    """Nine numbers of a flat array as a tuple of scalars."""
+    return (
+        values[first], values[first + 1], values[first + 2], values[first + 3], values[first + 4],
+        values[first + 5], values[first + 6], values[first + 7], values[first + 8],
+    )  # fmt: skip
+
+
+@stage
 def place_pixels(scratch, detector, pixels, start, count, sub_fast, sub_slow, layer):
     """Diffracted directions, and the solid angle of this sub-pixel in row FACTOR."""
     frame, beam = detector.frame, detector.beam

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 
 from numbragg.kernels._jit import kernel, nearest, scratch_rows
-from numbragg.kernels.forward import nine, three
 from numbragg.kernels.lattice import gauss_factor, round_factor, square_factor, tophat_factor
 from numbragg.kernels.params import GAUSS, NO_STEP, ROUND, SQUARE
 from numbragg.kernels.pixels import (
     CAPTURE,
-    KEEP,
     OMEGA,
     POLAR,
     QX,
@@ -24,9 +22,11 @@ from numbragg.kernels.pixels import (
     TERM,
     begin_pixels,
     capture_photons,
+    nine,
     place_pixels,
     scatter,
     stage,
+    three,
     weigh_sub_pixel,
     weigh_terms,
 )
@@ -75,7 +75,7 @@ def add_orientation(kind, scratch, crystal, axes_row, evaluation, limit, weight,
     l = axes[axes_row + 6] * x + axes[axes_row + 7] * y + axes[axes_row + 8] * z
     na, nb, nc = crystal.n_cells[0], crystal.n_cells[1], crystal.n_cells[2]
     fudge, table = crystal.fudge, crystal.table
-    reciprocal, low, high = nine(crystal.reciprocal), three(crystal.low), three(crystal.high)
+    reciprocal, low, high = nine(crystal.reciprocal, 0), three(crystal.low), three(crystal.high)
     h0, k0, l0 = nearest(h), nearest(k), nearest(l)
     if shape == SQUARE:
         lattice = square_factor(h - h0, k - k0, l - l0, na, nb, nc)
@@ -112,10 +112,10 @@ def add_source(kind, scratch, crystal, inherited, done, limit, weight, row, seen
 
 
 @stage
-def term_weight(scratch, beam, scaling, source):
+def term_weight(scratch, beam, scaling, source, capture):
     """What multiplies every term of a source at this sub-pixel, as photons."""
     weight = scaling.scale * beam.weight[source] * scratch[TERM]
-    weight *= 1.0 if scaling.oversample_thick else scratch[CAPTURE]
+    weight *= 1.0 if scaling.oversample_thick else capture
     weight *= 1.0 if scaling.oversample_omega else scratch[OMEGA]
     return weight * (1.0 if scaling.oversample_polar else scratch[POLAR])
 
@@ -136,11 +136,14 @@ def structure_factor_gradient_kernel(shape: int, interpolate: bool) -> Any:
         row, seen = np.zeros(crystal.table.size), np.zeros(crystal.table.size, np.bool_)
         touched = np.empty(crystal.table.size, np.int64)
         sub_pixels = detector.oversample * detector.oversample
-        evaluations = beam.wavelength.size * crystal.step_row.size * crystal.domains
         end = 0
         for pixel in range(batches.bounds.size - 1):
             start = batches.bounds[pixel]
             state, limit = batches.inherited[pixel], batches.interpolated[pixel]
+            # The sum over all layers meets the capture of the last (specs/40-compat.md, Q03).
+            place_pixels(scratch, detector, batches.pixels, start, 1, 0, 0, detector.layers - 1)
+            capture_photons(scratch, detector, 1, detector.layers - 1)
+            last_capture = scratch[CAPTURE]
             begin_pixels(scratch, beam, scaling, 1)
             done, found = 0, 0
             for layer in range(detector.layers):
@@ -149,16 +152,11 @@ def structure_factor_gradient_kernel(shape: int, interpolate: bool) -> Any:
                     sub_fast = sub - sub_slow * detector.oversample
                     place_pixels(scratch, detector, batches.pixels, start, 1, sub_fast, sub_slow, layer)
                     weigh_sub_pixel(scratch, detector, scaling, 1, layer, sub)
-                    if scaling.last_layer_capture and sub == 0:
-                        # The sum over all layers meets the capture of the last (specs/40-compat.md, Q03).
-                        place_pixels(scratch, detector, batches.pixels, start, 1, 0, 0, detector.layers - 1)
-                        capture_photons(scratch, detector, 1, detector.layers - 1)
-                        place_pixels(scratch, detector, batches.pixels, start, 1, 0, 0, layer)
-                        weigh_terms_again(scratch, scaling)
                     for source in range(beam.wavelength.size):
                         if scatter(scratch, beam, source, 1, scaling.d_min_squared) > 0:
                             weigh_terms(scratch, beam, scaling, source, 1)
-                            weight = term_weight(scratch, beam, scaling, source) * scratch[KEEP]
+                            capture = last_capture if scaling.last_layer_capture else scratch[CAPTURE]
+                            weight = term_weight(scratch, beam, scaling, source, capture)
                             state, found = add_source(
                                 kind, scratch, crystal, state, done, limit, weight, row, seen, touched, found
                             )
