@@ -1,6 +1,7 @@
 """How much memory an image takes."""
 
 from benchmarks.common import experiment, public
+from benchmarks.measure import traced_peak
 from benchmarks.memory import added_by_many, bytes_over_image
 
 
@@ -38,3 +39,19 @@ class Peak:
     def peakmem_image(self, _: str) -> None:
         if not self.simulate(self.scene).max() > 0.0:
             raise AssertionError("the image is empty")
+
+
+class Carryover:
+    """What the carryover of mode c takes beside mode spec (specs/decisions/0001-phi-carryover-batches.md)."""
+
+    timeout = 300.0
+    unit = "bytes a pixel"
+
+    def setup(self) -> None:
+        self.simulate = public("simulate")
+        self.scenes = [experiment("pilatus6m", compat=compat) for compat in ("spec", "c")]
+
+    def track_bytes_a_pixel(self) -> float:
+        spec, c = (traced_peak(self.simulate, scene) for scene in self.scenes)
+        height, width = self.scenes[0].detector.shape
+        return (c - spec) / (height * width)
