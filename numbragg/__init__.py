@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from numbragg.compat.build import parse_flags as parse_flags
     from numbragg.errors import NumbraggError as NumbraggError
     from numbragg.errors import NumbraggWarning as NumbraggWarning
+    from numbragg.gradients.check import gradcheck as gradcheck
+    from numbragg.gradients.jacobians import jacobian as jacobian
+    from numbragg.gradients.linear_operator import image_function as image_function
+    from numbragg.gradients.linear_operator import linear_operator as linear_operator
+    from numbragg.gradients.linear_operator import value_and_grad as value_and_grad
+    from numbragg.gradients.structure_factors import structure_factor_jacobian as structure_factor_jacobian
+    from numbragg.gradients.structure_factors import structure_factor_operator as structure_factor_operator
     from numbragg.models.beam import Beam as Beam
     from numbragg.models.beam import SourceTable as SourceTable
     from numbragg.models.crystal import Crystal as Crystal
@@ -41,6 +48,13 @@ _HOME = {
     "simulate": "simulation",
     "compare": "comparison",
     "trace": "tracing",
+    "gradcheck": "gradients.check",
+    "jacobian": "gradients.jacobians",
+    "image_function": "gradients.linear_operator",
+    "linear_operator": "gradients.linear_operator",
+    "value_and_grad": "gradients.linear_operator",
+    "structure_factor_jacobian": "gradients.structure_factors",
+    "structure_factor_operator": "gradients.structure_factors",
 }
 
 __all__ = sorted(_HOME)

@@ -13,6 +13,7 @@ COMMANDS = {
     "demo": "simulate a protein crystal and show the picture",
     "fmodel": "compute structure factors from a model",
     "trace": "print every quantity that makes one pixel",
+    "gradcheck": "compare the derivatives of an image by three methods",
     "compare": "compare two images, or two programs on the same flags",
     "validate": "measure what numbragg is held to, and write the evidence",
 }

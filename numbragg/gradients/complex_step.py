@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from numbragg.gradients.selection import selected_numbers
 from numbragg.models.experiment import Experiment
 from numbragg.models.parameters import read_parameter
 from numbragg.simulation import Pixels, simulate
@@ -23,13 +24,13 @@ def complex_step_jacobian(
     experiment: Experiment, names: Sequence[str], *, pixels: Pixels = None, threads: int | None = None
 ) -> npt.NDArray[np.float64]:
     """Derivatives of the image, photons per unit of each parameter, shape (names, slow, fast) or (names, pixels)."""
-    columns = []
-    for name in names:
+    shape = experiment.detector.shape if pixels is None else selected_numbers(experiment, pixels).shape
+    jacobian = np.zeros((len(names), *shape))
+    for name, column in zip(names, jacobian, strict=True):
         value = read_parameter(experiment, name).value
         if value is None:
-            columns.append(np.zeros_like(simulate(experiment, pixels=pixels, threads=threads)))
             continue
         step = step_of(value)
         moved = simulate(experiment.replace({name: value + 1j * step}), pixels=pixels, threads=threads)
-        columns.append(moved.imag / step)
-    return np.array(columns)
+        column[...] = moved.imag / step
+    return jacobian

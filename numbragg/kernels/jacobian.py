@@ -254,7 +254,9 @@ def aim_capture(scratch, sums, detector, count, layer, background):
         near, far = exponential(-layer * path), exponential(-(layer + 1) * path)
         # d(near - far)/d(cosine), and what multiplies the captured fraction.
         slope = (layer * near - (layer + 1) * far) * path / cosine
-        slope *= scratch[LAYER + t] / (near - far) + background
+        captured = near - far
+        # A layer that no photon reaches has captured nothing, and changes nothing.
+        slope *= (scratch[LAYER + t] / captured if captured != 0.0 else 0.0) + background
         scratch[AIM + t] = slope * nx
         scratch[AIM + ROW + t] = slope * ny
         scratch[AIM + 2 * ROW + t] = slope * nz

@@ -126,7 +126,7 @@ def read_parameter(experiment: Experiment, name: str) -> Parameter:
     """
     index = reflection_index(name)
     if index is not None:
-        table, place = _place(experiment, index)
+        table, place = reflection_place(experiment, index)
         return Parameter(table.values[place], "e")
     return Parameter(_access(name).read(experiment), _access(name).unit)
 
@@ -179,13 +179,22 @@ def reflection_index(name: str) -> tuple[int, int, int] | None:
 
 def _access(name: str) -> _Access:
     if name not in ACCESS:
-        near = difflib.get_close_matches(str(name), [*ACCESS, "structure_factor[h,k,l]"], n=1, cutoff=0.4)
+        near = difflib.get_close_matches(str(name).lower(), [*ACCESS, "structure_factor[h,k,l]"], n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else "see experiment.parameters"
         raise NumbraggError(f"no parameter is called {name} ({hint})")
     return ACCESS[name]
 
 
-def _place(experiment: Experiment, index: tuple[int, int, int]) -> tuple[StructureFactors, tuple[int, int, int]]:
+def reflection_place(
+    experiment: Experiment, index: tuple[int, int, int]
+) -> tuple[StructureFactors, tuple[int, int, int]]:
+    """Table of an experiment and where in it a reflection (h, k, l) is.
+
+    Raises
+    ------
+    NumbraggError
+        No table, or a reflection outside of it.
+    """
     table = experiment.crystal.structure_factors
     if table is None:
         raise NumbraggError("structure_factor[h,k,l]: the experiment has no table of structure factors")
@@ -199,7 +208,7 @@ def _place(experiment: Experiment, index: tuple[int, int, int]) -> tuple[Structu
 
 
 def _with_structure_factor(experiment: Experiment, index: tuple[int, int, int], value: Any) -> Experiment:
-    table, place = _place(experiment, index)
+    table, place = reflection_place(experiment, index)
     values = table.values.astype(np.result_type(table.values, np.asarray(value).dtype))
     values[place] = value
     crystal = dataclasses.replace(experiment.crystal, structure_factors=StructureFactors(table.minimum, values))
