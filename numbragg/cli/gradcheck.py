@@ -1,10 +1,10 @@
 """``numbragg gradcheck``: derivatives of an image by three methods, compared (specs/50-gradients.md, 50.80)."""
 
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 from numbragg.cli._compiling import announce_compilation
+from numbragg.cli._own_options import take_own_options
 from numbragg.compat.build import build_job
 from numbragg.compat.flags import split_options
 from numbragg.errors import NumbraggError
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     NumbraggError
         Wrong flags or options, or a file that cannot be written.
     """
-    own, rest = _own_options(argv)
+    own, rest = take_own_options(argv, _OWN, "needs a value (numbragg gradcheck --help)")
     options, words = split_options(rest)
     if options.get("help"):
         print(USAGE)
@@ -96,22 +96,6 @@ def _names(text: str) -> list[str]:
 
     names = [name.strip() for name in re.split(r",(?![^\[]*\])", text)]
     return [name for name in names if name]
-
-
-def _own_options(argv: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Take the options that no other command has out of the command line."""
-    own: dict[str, str] = {}
-    rest: list[str] = []
-    words: Iterator[str] = iter(argv)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name not in _OWN:
-            rest.append(word)
-            continue
-        own[name] = value if equals else next(words, "")
-        if not own[name]:
-            raise NumbraggError(f"{name} needs a value (numbragg gradcheck --help)")
-    return own, rest
 
 
 def _whole(own: dict[str, str], name: str, least: int) -> int | None:

@@ -2,9 +2,9 @@
 
 import sys
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
+from numbragg.cli._own_options import take_own_options
 from numbragg.compat.build import build_job
 from numbragg.compat.flags import match_flags, split_options
 from numbragg.errors import NumbraggError, NumbraggWarning
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     NumbraggError
         Wrong flags, a pixel that is not simulated, or a file that cannot be read or written.
     """
-    own, rest = _own_options(argv)
+    own, rest = take_own_options(argv, ("--json", "--against"), "takes a file name")
     options, words = split_options(rest)
     if options.get("help"):
         print(USAGE)
@@ -65,22 +65,6 @@ def main(argv: list[str]) -> int:
         return DIVERGED
     print(f"agrees: {sum(1 for _ in common_quantities(traced, other))} quantities", file=verdict)
     return 0
-
-
-def _own_options(argv: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Take ``--json`` and ``--against`` out of the command line."""
-    own: dict[str, str] = {}
-    rest: list[str] = []
-    words: Iterator[str] = iter(argv)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name not in ("--json", "--against"):
-            rest.append(word)
-            continue
-        own[name] = value if equals else next(words, "")
-        if not own[name]:
-            raise NumbraggError(f"{name} takes a file name")
-    return own, rest
 
 
 def _pixel(words: list[str], compat: Any) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numbragg.compat.build_beam import DEFAULT_BEAM_SIZE
 from numbragg.compat.settings import Settings
 from numbragg.errors import NumbraggError, NumbraggWarning
 from numbragg.geometry import cell as unit_cell
@@ -27,7 +28,6 @@ SHAPE_KEYS = {"square_xtal": "square", "round_xtal": "round", "gauss_xtal": "gau
 USING_VOLUME = ("gauss_xtal", "tophat_spots")
 """Shapes whose spots depend on the reciprocal vectors."""
 SIZE_AXES = (("samplesize_x", "n_cells_a"), ("samplesize_y", "n_cells_b"), ("samplesize_z", "n_cells_c"))
-DEFAULT_BEAM_SIZE = 0.1  # mm
 WHOLE_TURN = 90.0
 """nanoBragg.c means 90 degrees by this spread of a random misset, and passes radians (Q13)."""
 
