@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import GOLDEN
 from conftest import random_table, small_experiment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import Bounds, check_grad
 
 from numbragg.errors import NumbraggError
-from numbragg.golden import CHECKOUT, read_golden
+from numbragg.golden import read_golden
 from numbragg.gradients import linear_operator as operators
 from numbragg.gradients import selection
 from numbragg.gradients import structure_factors as amplitudes
@@ -58,7 +59,7 @@ def assert_same_columns(got, wanted, experiment, names, image, tolerance, floor)
 
 @functools.cache
 def golden():
-    return read_golden(CHECKOUT)
+    return read_golden(GOLDEN)
 
 
 @functools.cache
