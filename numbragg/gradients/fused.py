@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numbragg.gradients.background import background_jacobian
 from numbragg.gradients.complex_step import complex_step_jacobian, step_of
 from numbragg.kernels.jacobian import (
     CELLS,
@@ -27,7 +28,7 @@ from numbragg.kernels.params import GAUSS, BatchParams
 from numbragg.lowering.lower import KernelParams, lower
 from numbragg.models.experiment import Experiment
 from numbragg.models.parameters import read_parameter, reflection_index
-from numbragg.simulation import Pixels, prepare, run_batches, simulate
+from numbragg.simulation import Pixels, prepare, run_batches, simulate, simulate_background
 
 TURN_TOLERANCE = 1e-11
 """Relative: a change of all orientations that one strain explains to this is no turn of its own."""
@@ -64,6 +65,9 @@ def fused_jacobian(
         image = simulate(experiment, pixels=pixels, threads=threads)
         return image, complex_step_jacobian(experiment, names, pixels=pixels, threads=threads)
     derivatives = {name: _derivative(experiment, params, name) for name in names}
+    turning = [name for name, found in derivatives.items() if found is not None and found.turn is not None]
+    if len(turning) > MAX_DIRECTIONS:
+        return _in_passes(experiment, names, set(turning[MAX_DIRECTIONS:]), pixels, threads)
     fused = [name for name in names if derivatives[name] is not None]
     job = prepare(experiment, params, pixels, tile=JACOBIAN_TILE)
     jacobian = np.zeros((len(names), job.result.size))
@@ -77,7 +81,20 @@ def fused_jacobian(
         others = [index for index in range(len(names)) if index not in rows]
         stepped = complex_step_jacobian(experiment, [names[i] for i in others], pixels=pixels, threads=threads)
         jacobian[others] = stepped.reshape(len(others), -1)
+    if experiment.background:
+        job.result[:] += simulate_background(experiment, pixels=pixels, threads=threads).ravel()
+        jacobian[rows] += background_jacobian(experiment, fused, pixels=pixels, threads=threads)
     return job.result.reshape(job.shape), jacobian.reshape((len(names), *job.shape))
+
+
+def _in_passes(
+    experiment: Experiment, names: Sequence[str], later: set[str], pixels: Pixels, threads: int | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """More changes of the orientations than one pass has sums for: some wait for the next pass."""
+    first, rest = ([name for name in names if (name in later) == waits] for waits in (False, True))
+    image, slopes = fused_jacobian(experiment, first, pixels=pixels, threads=threads)
+    _, others = fused_jacobian(experiment, rest, pixels=pixels, threads=threads)
+    return image, np.array([others[rest.index(name)] if name in later else slopes[first.index(name)] for name in names])
 
 
 def is_covered(experiment: Experiment, params: KernelParams) -> bool:
@@ -96,7 +113,7 @@ def _run(
     threads: int | None,
 ) -> None:
     kernel = jacobian_kernel(params.shape, params.interpolate)
-    arguments = (batches, params.detector, params.beam, params.crystal, params.scaling, directions, result, jacobian)
+    arguments = (batches, params.detector, params.beam, params.crystal, params.scaling, directions, result, jacobian.ravel())
     run_batches(kernel, arguments, len(batches.bounds) - 1, threads)
 
 
@@ -196,6 +213,6 @@ def _directions(
         coefficients=np.array(coefficients, dtype=np.float64),
         scale=np.array(by_scale),
         background=np.array(by_background),
-        turns=np.array(turns).reshape(len(turns), params.crystal.axes.size),
+        turns=np.array(turns).ravel(),
         colours=np.array(colours).reshape(len(colours), params.beam.wavelength.size),
     )

@@ -99,6 +99,26 @@ def _float_of(typingctx, bits):
     return types.float64(types.int64), codegen
 
 
+@intrinsic
+def bits_of_single(typingctx, value):
+    """Bits of a single precision number, as int32."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(types.int32))
+
+    return types.int32(types.float32), codegen
+
+
+@intrinsic
+def single_of_bits(typingctx, bits):
+    """Single precision number of these bits, an int32."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(types.float32))
+
+    return types.float32(types.int32), codegen
+
+
 def exponential(x):
     """exp(x) for x <= 700, 0 to rounding below -700; relative error below 3e-16."""
     return np.exp(x)
@@ -163,3 +183,81 @@ def _stack(typingctx, size, like):
 @overload(scratch_rows, inline="always", prefer_literal=True)
 def _overload_scratch_rows(size, like):
     return lambda size, like: numba.carray(_stack(size, like), size)
+
+
+LINE = 8
+"""Doubles in a line of the cache, and in the widest vector."""
+
+
+@intrinsic
+def address_of(typingctx, array):
+    """Address of the first element.
+
+    A store that is given an address counts no reference to the array. Counting is atomic: the processor would wait
+    until all that it has written before is in memory.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.ptrtoint(data, context.get_value_type(types.intp))
+
+    return types.intp(array), codegen
+
+
+def _pointer(builder, address, element):
+    return builder.inttoptr(address, element.as_pointer())
+
+
+@intrinsic
+def _put(typingctx, address, value):
+    def codegen(context, builder, signature, arguments):
+        builder.store(arguments[1], _pointer(builder, arguments[0], ir.DoubleType()), align=8)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.float64), codegen
+
+
+@intrinsic
+def _stream_line(typingctx, address, source):
+    """Copy LINE doubles to the line of the cache at an address, past the caches."""
+
+    def codegen(context, builder, signature, arguments):
+        line = ir.VectorType(ir.DoubleType(), LINE)
+        values = builder.load(_pointer(builder, arguments[1], line), align=8)
+        written = builder.store(values, _pointer(builder, arguments[0], line), align=8 * LINE)
+        written.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), codegen
+
+
+@inlined
+def stream(target, row, count):
+    """Copy ``row[:count]`` to an address without reading the lines there into the caches first."""
+    head = min(-(target >> 3) & (LINE - 1), count)
+    for t in range(head):
+        _put(target + 8 * t, row[t])
+    whole = head + ((count - head) & -LINE)
+    source = address_of(row)
+    for t in range(head, whole, LINE):
+        _stream_line(target + 8 * t, source + 8 * t)
+    for t in range(whole, count):
+        _put(target + 8 * t, row[t])
+
+
+@intrinsic
+def finish_writing(typingctx):
+    """Let no other thread see older memory than this one has streamed."""
+
+    def codegen(context, builder, signature, arguments):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@inlined
+def scatter_to(target, row, places, start, count):
+    """Copy ``row[t]`` to ``places[start + t]``, in elements from an address."""
+    for t in range(count):
+        _put(target + 8 * places[start + t], row[t])

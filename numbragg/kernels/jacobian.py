@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numbragg.kernels._jit import exponential, kernel, nearest, scratch_rows
+from numbragg.kernels._jit import address_of, exponential, finish_writing, kernel, nearest, scratch_rows
 from numbragg.kernels.lattice_gradient import gauss_gradient, round_gradient, square_gradient, tophat_gradient
 from numbragg.kernels.params import GAUSS, NO_STEP, ROUND, SQUARE
 from numbragg.kernels.pixels import (
@@ -42,8 +42,8 @@ from numbragg.kernels.pixels import (
 )
 from numbragg.kernels.structure_factors import can_interpolate, table_index, tricubic_gradient
 
-JACOBIAN_TILE = 128
-"""Most pixels in a batch: the sums of one batch stay in the first-level cache."""
+JACOBIAN_TILE = 192
+"""Most pixels in a batch: the sums of one batch stay in the nearer caches."""
 
 MAX_DIRECTIONS = 4
 """Most parameters that turn the orientations, or change the wavelengths, each in a way of its own."""
@@ -81,7 +81,7 @@ class DirectionParams(NamedTuple):
     coefficients: npt.NDArray[np.float64]  # (C,)
     scale: npt.NDArray[np.float64]  # (J,): changes of the scale
     background: npt.NDArray[np.float64]  # (J,): changes of the background
-    turns: npt.NDArray[np.float64]  # (K, (P+1)*M*9): changes of the orientation table, m per unit
+    turns: npt.NDArray[np.float64]  # (K*(P+1)*M*9,): changes of the orientation table, m per unit
     colours: npt.NDArray[np.float64]  # (L, S): changes of the wavelengths, m per unit
 
 
@@ -154,10 +154,11 @@ def add_orientation(kind, scratch, sums, crystal, row, count, evaluation, limit)
 
 
 @stage
-def add_turns(scratch, sums, directions, row, count):
+def add_turns(scratch, sums, crystal, directions, row, count):
     """Add the derivatives along the changes of the orientation table."""
-    for turn in range(directions.turns.shape[0]):
-        ax, ay, az, bx, by, bz, cx, cy, cz = nine(directions.turns[turn], row)
+    size = crystal.axes.size
+    for turn in range(directions.turns.size // size):
+        ax, ay, az, bx, by, bz, cx, cy, cz = nine(directions.turns, turn * size + row)
         target = (TURN + turn) * ROW
         for t in range(count):
             x, y, z = scratch[QX + t], scratch[QY + t], scratch[QZ + t]
@@ -179,7 +180,7 @@ def add_source(kind, scratch, sums, crystal, directions, count, inherited, done,
         row = (state + 1) * crystal.domains * 9
         for _ in range(crystal.domains):
             add_orientation(kind, scratch, sums, crystal, row, count, evaluation, limit)
-            add_turns(scratch, sums, directions, row, count)
+            add_turns(scratch, sums, crystal, directions, row, count)
             row += 9
             evaluation += 1
     return state
@@ -281,7 +282,7 @@ def aim_frame(scratch, sums, detector, pixels, start, count, sub_fast, sub_slow,
     origin, fast = ORIGIN * ROW, FAST * ROW
     slow_row, normal = SLOW * ROW, NORMAL * ROW
     for t in range(count):
-        number = float(pixels[start + t])
+        number = float(pixels[np.uint64(start + t)])
         slow = np.floor((number + 0.5) / n_fast)
         along_fast = (number - slow * n_fast) * pixel + shift_fast
         along_slow = slow * pixel + shift_slow
@@ -360,35 +361,32 @@ def finish(scratch, sums, row, scaling, directions, targets, start, count, image
     """Write the photons, and the derivatives as combinations of the sums."""
     scale, background = scaling.scale, scaling.background
     for t in range(count):
-        seen = scratch[OMEGA + t] * scratch[POLAR + t]
-        scratch[TERM + t] = seen * scale
-        scratch[SUM + t] = seen * scratch[TOTAL + t]
-        scratch[LAYER + t] = seen * scratch[CAPTURED + t]
-        row[t] = scratch[SUM + t] * scale + background * scratch[LAYER + t]
-    store(image, row, targets, start, count)
+        scratch[TERM + t] = scratch[OMEGA + t] * scratch[POLAR + t]
+        row[t] = (scale * scratch[TOTAL + t] + background * scratch[CAPTURED + t]) * scratch[TERM + t]
+    store(address_of(image), row, targets, start, count)
+    target = address_of(jacobian)
     for parameter in range(directions.starts.size - 1):
+        by_scale, by_background = directions.scale[parameter], directions.background[parameter]
         for t in range(count):
-            row[t] = 0.0
+            row[t] = by_scale * scratch[TOTAL + t] + by_background * scratch[CAPTURED + t]
         for entry in range(directions.starts[parameter], directions.starts[parameter + 1], GROUP):
-            c0, c1 = directions.coefficients[entry], directions.coefficients[entry + 1]
-            c2, c3 = directions.coefficients[entry + 2], directions.coefficients[entry + 3]
+            c0, c1 = scale * directions.coefficients[entry], scale * directions.coefficients[entry + 1]
+            c2, c3 = scale * directions.coefficients[entry + 2], scale * directions.coefficients[entry + 3]
             # The mask shows LLVM that an offset is not negative, so that indexing needs no test.
             s0, s1 = (directions.sums[entry] & SUM_MASK) * ROW, (directions.sums[entry + 1] & SUM_MASK) * ROW
             s2, s3 = (directions.sums[entry + 2] & SUM_MASK) * ROW, (directions.sums[entry + 3] & SUM_MASK) * ROW
             for t in range(count):
                 row[t] += c0 * sums[s0 + t] + c1 * sums[s1 + t] + c2 * sums[s2 + t] + c3 * sums[s3 + t]
-        by_scale, by_background = directions.scale[parameter], directions.background[parameter]
         for t in range(count):
-            photons = by_scale * scratch[SUM + t] + by_background * scratch[LAYER + t]
-            row[t] = row[t] * scratch[TERM + t] + photons
-        store(jacobian[parameter], row, targets, start, count)
+            row[t] *= scratch[TERM + t]
+        store(target + 8 * image.size * parameter, row, targets, start, count)
 
 
 @functools.cache
 def jacobian_kernel(shape: int, interpolate: bool) -> Any:
     """Kernel ``(first, last, batches, detector, beam, crystal, scaling, directions, image, jacobian) -> None``.
 
-    ``jacobian`` has shape (J, n). It covers flat detectors without per-sub-pixel factors
+    ``jacobian`` is flat, one image after another. It covers flat detectors without per-sub-pixel factors
     (specs/50-gradients.md, 50.12); the parameters are real.
     """
     kind = (shape, interpolate)
@@ -438,5 +436,6 @@ def jacobian_kernel(shape: int, interpolate: bool) -> Any:
             aim_factors(scratch, sums, beam, detector, scaling, count, ratio)
             aim_frame(scratch, sums, detector, batches.pixels, start, count, 0, 0, 0)
             finish(scratch, sums, row, scaling, directions, batches.targets, start, count, image, jacobian)
+        finish_writing()
 
     return jacobian_pass

@@ -9,7 +9,7 @@ import math
 import numba
 import numpy as np
 
-from numbragg.kernels._jit import TILE, exponential
+from numbragg.kernels._jit import TILE, exponential, scatter_to, stream
 
 stage = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"}, inline="always")
 
@@ -58,7 +58,7 @@ def place_pixels(scratch, detector, pixels, start, count, sub_fast, sub_slow, la
     area = pixel * pixel * detector.close_distance
     curved, point_pixel = detector.curved, detector.point_pixel
     for t in range(count):
-        number = float(pixels[start + t])
+        number = float(pixels[np.uint64(start + t)])
         slow = math.floor((number + 0.5) / n_fast)
         along_fast = (number - slow * n_fast) * pixel + shift_fast
         along_slow = slow * pixel + shift_slow
@@ -213,15 +213,13 @@ def end_pixels(scratch, scaling, count):
 
 
 @stage
-def store(image, row, targets, start, count):
+def store(target, row, targets, start, count):
     """Put a row of results in place; pixels that lie side by side, as in a whole image, are copied as a block.
 
-    Targets rise from one to the next, so the first and the last tell whether there are gaps.
+    ``target`` is an address. Targets rise from one to the next, so the first and the last tell whether there are gaps.
     """
     first = targets[start]
     if targets[start + count - 1] - first == count - 1:
-        for t in range(count):
-            image[first + t] = row[t]
+        stream(target + 8 * first, row, count)
     else:
-        for t in range(count):
-            image[targets[start + t]] = row[t]
+        scatter_to(target, row, targets, start, count)
