@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,11 @@ import numpy.typing as npt
 from numbragg.compat.build import Compat
 from numbragg.errors import NumbraggError
 from numbragg.golden import CARRYOVER_CASE, GoldenSet
-from numbragg.gradients.complex_step import complex_step_jacobian
+from numbragg.gradients.check import DIFFERENCE_TOLERANCE, FUSED_TOLERANCE, GradientReport, gradcheck
 from numbragg.kernels.params import NO_STEP
 from numbragg.lowering.batches import carried_steps, find_inheritance
 from numbragg.lowering.lower import lower
 from numbragg.models.experiment import Experiment
-from numbragg.models.parameters import Parameter
 from numbragg.simulation import simulate
 
 OF_MAXIMUM = 1e-5
@@ -33,14 +32,6 @@ SAME_CORRELATION = 1e-6
 """Between the correlation of our two images and that of the two measured ones."""
 VISIBLE = 0.999
 """The carryover must move the correlation below this, or the comparison would show nothing."""
-
-DERIVATIVE = 1e-6
-"""Of the largest derivative: truncation and cancellation of a central difference with these steps stay below."""
-STEP_DEGREES = 3e-5
-STEP_RELATIVE = 1e-6
-"""Of the parameter, or of 1 when that is larger."""
-UNSETTLED_SHARE = 0.01
-"""A spot's amplitude jumps half-way to the next spot: a difference across a jump has no limit."""
 
 REAL_THREADS = (1, 2, 3)
 
@@ -86,17 +77,11 @@ class CorrelationResult:
 
 @dataclass(frozen=True)
 class GradientResult:
-    """One derivative of an image: complex step against central difference."""
+    """The derivatives of one image by three methods."""
 
     case: str
     mode: Compat
-    parameter: str
-    unit: str
-    step: float
-    largest: float | None  # photons per unit
-    max_difference: float | None  # of the largest
-    pixels: int
-    unsettled: int  # pixels in which the difference does not converge; they do not count
+    report: GradientReport
     passed: bool
 
 
@@ -277,41 +262,12 @@ def check_correlation(golden: GoldenSet, threads: int | None, tick: Tick) -> Cor
 
 
 def check_gradients(golden: GoldenSet, threads: int | None, tick: Tick) -> Iterator[GradientResult]:
-    """Check every derivative that a difference can see (clause 90.10)."""
+    """Compare the derivatives by all that matters, three methods each (clause 90.10)."""
     for name, compat in GRADIENT_CASES:
-        if name not in golden.cases:
-            continue
-        tick(f"gradients of {name} {compat}")
-        experiment = golden.experiment(name, compat)
-        for parameter, (value, unit) in experiment.parameters.items():
-            if _can_be_moved(experiment, parameter, value):
-                yield check_derivative(name, compat, experiment, parameter, Parameter(value, unit), threads)
-
-
-def check_derivative(
-    name: str, compat: Compat, experiment: Experiment, parameter: str, at: Parameter, threads: int | None
-) -> GradientResult:
-    """Compare the complex step through the kernel's complex128 instance with the central difference."""
-    exact = complex_step_jacobian(experiment, [parameter], threads=threads)[0]
-    step = STEP_DEGREES if at.unit == "deg" else STEP_RELATIVE * max(1.0, abs(at.value))
-    coarse, fine = (_central_difference(experiment, parameter, at.value, h, threads) for h in (step, step / 2))
-    largest = float(np.abs(exact).max())
-    settled = np.abs(coarse - fine) <= DERIVATIVE * np.abs(fine).max(where=np.isfinite(fine), initial=largest)
-    difference = np.abs(exact - fine)[settled].max(initial=0.0)
-    relative = _number(difference / largest if largest else (0.0 if difference == 0.0 else math.inf))
-    unsettled = int((~settled).sum())
-    return GradientResult(
-        case=name,
-        mode=compat,
-        parameter=parameter,
-        unit=at.unit,
-        step=step,
-        largest=_number(largest),
-        max_difference=relative,
-        pixels=exact.size,
-        unsettled=unsettled,
-        passed=relative is not None and relative <= DERIVATIVE and unsettled <= UNSETTLED_SHARE * exact.size,
-    )
+        if name in golden.cases:
+            tick(f"gradients of {name} {compat}")
+            report = gradcheck(golden.experiment(name, compat), threads=threads)
+            yield GradientResult(name, compat, report, report.passed)
 
 
 def check_threads(golden: GoldenSet, tick: Tick) -> Iterator[ThreadsResult]:
@@ -325,23 +281,6 @@ def check_threads(golden: GoldenSet, tick: Tick) -> Iterator[ThreadsResult]:
             for count in REAL_THREADS
         }
         yield ThreadsResult(CARRYOVER_CASE, compat, hashes, passed=len(set(hashes.values())) == 1)
-
-
-def _can_be_moved(experiment: Experiment, parameter: str, value: Any) -> bool:
-    """Whether a small step to both sides keeps the kind of experiment (clause 90.10)."""
-    if value is None:
-        return False
-    quirks = experiment.quirks
-    if parameter == "mosaic.spread":
-        return value > 0 and not quirks.q28_single_precision_mosaic
-    return not (parameter == "phi.start" and quirks.q01_phi_carryover and value == 0)
-
-
-def _central_difference(
-    experiment: Experiment, parameter: str, value: float, step: float, threads: int | None
-) -> npt.NDArray[np.float64]:
-    ahead, behind = (simulate(experiment.replace({parameter: value + h}), threads=threads) for h in (step, -step))
-    return np.asarray((ahead - behind) / (2.0 * step))
 
 
 def _correlation(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float | None:
@@ -372,20 +311,22 @@ def _verdicts(result: Validation) -> Iterator[Verdict]:
         ),
         "one a thread; all but the first are the pixels that change in the measured image",
     )
-    found = result.correlation
+    correlation = result.correlation
     yield _judge(
         "correlation of mode c with mode spec",
-        [found],
-        f"{_shown(found.ours, 9)} (measured images: {_shown(found.measured, 9)})",
+        [correlation],
+        f"{_shown(correlation.ours, 9)} (measured images: {_shown(correlation.measured, 9)})",
         f"that of the measured images to {SAME_CORRELATION:g}, below {VISIBLE:g}",
     )
-    for case, mode in dict.fromkeys((row.case, row.mode) for row in result.gradients):
-        derivatives = [row for row in result.gradients if (row.case, row.mode) == (case, mode)]
+    for found in result.gradients:
+        checks = found.report.checks
         yield _judge(
-            f"derivatives of {case}, mode {mode}",
-            derivatives,
-            f"{sum(row.passed for row in derivatives)} of {len(derivatives)} agree, to {_largest(derivatives)}",
-            f"complex step = central difference to {DERIVATIVE:g} of the largest",
+            f"derivatives of {found.case}, mode {found.mode}",
+            [found],
+            f"{sum(check.passed for check in checks)} of {len(checks)} parameters agree: fused pass to "
+            f"{_worst(check.cs_vs_fused for check in checks)}, difference to "
+            f"{_worst(check.cs_vs_3point for check in checks)} of the norm",
+            f"complex step = fused pass to {FUSED_TOLERANCE:g}, = central difference to {DIFFERENCE_TOLERANCE:g}",
         )
     hashes = [len(set(row.sha256.values())) for row in result.threads]
     yield _judge(
@@ -407,9 +348,14 @@ def _agreement(rows: Sequence[ImageResult]) -> str:
     )
 
 
-def _largest(rows: Sequence[ImageResult] | Sequence[GradientResult]) -> str:
+def _largest(rows: Sequence[ImageResult]) -> str:
     values = [row.max_difference for row in rows]
-    return "not finite" if None in values else _shown(max(value for value in values if value is not None), 2)
+    return "not finite" if None in values else _worst(values)
+
+
+def _worst(values: Iterable[float | None]) -> str:
+    """The largest of those that are numbers."""
+    return _shown(max((value for value in values if value is not None), default=None), 2)
 
 
 def _shown(value: float | None, digits: int) -> str:
