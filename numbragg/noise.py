@@ -75,7 +75,7 @@ def poisson_noise(
         raise NumbraggError(f"the mask of active pixels is {active.shape}, the image is {means.shape}")
     if threads is not None and threads < 1:
         raise NumbraggError(f"the number of threads must be at least 1, not {threads}")
-    workers = min(threads or _available_cpus(), max(means.shape[0], 1))
+    workers = min(threads or available_cpus(), max(means.shape[0], 1))
     pixels = np.zeros(means.shape, np.uint16)
 
     def draw(first: int) -> tuple[int, int]:
@@ -112,7 +112,7 @@ def _draw_rows(
         start["state"]["key"][1] = row
         source.state = start
         row_means = means[row] if active is None else np.where(active[row], means[row], 0.0)
-        counts = _draw_row(generator, row_means, row)
+        counts = draw_row(generator, row_means, row)
         # Summed in double: exact below 2^53 and safe from overflow above.
         photons += int(counts.sum(dtype=np.float64))
         over = int(np.count_nonzero(counts > LARGEST_PIXEL - offset))
@@ -128,7 +128,14 @@ def _draw_rows(
     return photons, overloads
 
 
-def _draw_row(generator: np.random.Generator, means: NDArray[np.floating], row: int) -> NDArray[np.int64]:
+def draw_row(generator: np.random.Generator, means: NDArray[np.floating], row: int) -> NDArray[np.int64]:
+    """Draw the photons of one row of an image.
+
+    Raises
+    ------
+    NumbraggError
+        A mean that no Poisson law has; the message names the pixel.
+    """
     try:
         return generator.poisson(means)
     except ValueError:
@@ -138,5 +145,6 @@ def _draw_row(generator: np.random.Generator, means: NDArray[np.floating], row: 
         ) from None
 
 
-def _available_cpus() -> int:
+def available_cpus() -> int:
+    """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

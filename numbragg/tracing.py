@@ -18,6 +18,7 @@ from numbragg.lowering.lower import KernelParams, count_steps, lower
 from numbragg.lowering.orientations import RADIAN, phi_angles
 from numbragg.models.beam import CLASSICAL_RADIUS_SQUARED
 from numbragg.models.experiment import Experiment
+from numbragg.simulation import simulate_background
 
 Trace = dict[str, Any]
 Record = dict[str, Any]
@@ -289,7 +290,8 @@ def _assemble(experiment: Experiment, walk: _Walk, slow: int, fast: int, steps: 
     term = walk.terms[0] if walk.terms else {}
     stars = walk.params.crystal.reciprocal.reshape(3, 3).tolist()
     background = scaling.background * math.prod(walk.rows(stages.OMEGA, stages.POLAR, stages.CAPTURED))
-    photons = walk.row(stages.TOTAL)
+    amorphous = simulate_background(experiment, pixels=([slow], [fast]), threads=1)[0] if experiment.background else 0.0
+    photons = walk.row(stages.TOTAL) + amorphous
     return {
         "pixel_slow_fast": [slow, fast],
         **dict(zip(OF_FRAME, detector.frame.tolist(), strict=True)),
@@ -317,7 +319,7 @@ def _assemble(experiment: Experiment, walk: _Walk, slow: int, fast: int, steps: 
         "polar": walk.last_polar if walk.terms else walk.row(stages.POLAR),
         "omega_pixel": walk.last_omega,
         "cos_2theta": walk.sources[-1]["cos_2theta"],
-        "I_background": background,
+        "I_background": background + amorphous,
         "I_pixel_final": photons,
         "floatimage_accumulated": float(np.float32(photons)),
     }

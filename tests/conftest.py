@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import GOLDEN, link_inputs
+from hypothesis import settings
 
 from numbragg.models.beam import Beam
 from numbragg.models.crystal import Crystal
@@ -13,6 +14,10 @@ from numbragg.models.detector import Detector
 from numbragg.models.experiment import Experiment, Scan
 from numbragg.models.sampling import Sampling
 from numbragg.models.structure_factors import StructureFactors
+
+# Machines are shared, and a kernel may have to be compiled first: how long an example takes says nothing.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def random_table(reach: int, seed: int = 0) -> StructureFactors:

@@ -550,7 +550,8 @@ class TestDecisions:
         experiment = SPOTS[spot]()
         assert spot not in MET or MET[spot](experiment)
         image = simulate(experiment)
-        for name, (value, _) in experiment.parameters.items():
+        values = {name: entry.value for name, entry in experiment.parameters.items() if entry.value is not None}
+        for name, value in values.items():
             moved = simulate(experiment.replace({name: value + 1e-20j * max(1.0, abs(value))}))
             assert np.allclose(moved.real, image, rtol=1e-9, atol=ROUNDING * image.max()), name
             assert np.isfinite(moved.imag).all(), name

@@ -17,9 +17,19 @@ from naive import SHAPES
 from numbragg.kernels.forward import forward_kernel
 from numbragg.lowering.batches import make_batches
 from numbragg.lowering.lower import lower
+from numbragg.lowering.mixed import lower_mixed
 
 FEWEST_PACKED = {"square": 48, "round": 28, "gauss": 18, "tophat": 9}
 """Packed multiply-adds of one evaluation: about what the shape's polynomials alone need, so that no part is scalar."""
+
+FEWEST_SINGLE = {"square": 24, "round": 14, "gauss": 14, "tophat": 8}
+"""The same in single precision, where polynomials are shorter."""
+
+INDEX_FMA = 9
+"""Multiply-adds of three indices, in a loop of their own."""
+
+FEWEST_OF_FOUR = 15
+"""Multiply-adds of four neighbours along l, for 4 x 4 rows of them; the first of all is a product."""
 
 GATHERS = {False: 1, True: 64}
 """Table lookups of one evaluation."""
@@ -63,6 +73,17 @@ def is_vectorised(assembly, gathers, packed):
     )
 
 
+def single_loops(assembly):
+    """Runs with packed multiply-adds of single precision, as counts of (those, packed places, scalar FMA, calls)."""
+    for run in blocks(assembly):
+        packed = sum(1 for text in run if re.match(r"vfn?m(add|sub)\d+ps\s.*%[xyz]mm", text))
+        if packed:
+            single = sum(1 for text in run if re.match(r"vfn?m(add|sub)\d+ss\s", text))
+            places = sum(1 for text in run if re.match(r"vpmulld\s.*%[yz]mm", text))
+            calls = sum(1 for text in run if text.startswith("call"))
+            yield packed, places, single, calls
+
+
 def assembly_of(function, *arguments):
     """Machine code for the types of the arguments; compiled anew where it came from the disk without its text."""
     hits = getattr(function, "stats", None)
@@ -94,6 +115,46 @@ def test_every_kind_of_kernel(shape, interpolate):
         np.zeros(len(active)),
     )
     assert is_vectorised(text, GATHERS[interpolate], FEWEST_PACKED[shape]), list(vector_loops(text))
+
+
+def mixed_assembly(shape, interpolate):
+    experiment = small_experiment(crystal={"shape": shape, "interpolate": interpolate})
+    double = lower(experiment)
+    active = experiment.active_pixels()
+    batches = make_batches(experiment, double, active, active)
+    params = lower_mixed(double)
+    return assembly_of(
+        forward_kernel(params.shape, params.interpolate, params.running, params.mixed),
+        0,
+        1,
+        batches,
+        params.detector,
+        params.beam,
+        params.crystal,
+        params.scaling,
+        np.zeros(len(active)),
+    )
+
+
+@pytest.mark.parametrize("interpolate", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_kind_of_mixed_kernel(shape, interpolate):
+    """Lattice factors in packed single precision; indices packed in double; interpolation four numbers at a time."""
+    text = mixed_assembly(shape, interpolate)
+    loops = list(single_loops(text))
+    assert any(
+        fma >= FEWEST_SINGLE[shape] and places >= 2 and single == calls == 0 for fma, places, single, calls in loops
+    ), loops
+    assert any(
+        sum(bool(re.match(r"vfn?madd\d+pd\s.*%[yz]mm", line)) for line in run) == INDEX_FMA
+        and not any(line.startswith("call") for line in run)
+        for run in blocks(text)
+    )
+    if interpolate:
+        rows = [sum(bool(re.match(r"vf\w+ps\s.*%xmm", line)) for line in run) for run in blocks(text)]
+        assert max(rows) >= FEWEST_OF_FOUR, rows
+    else:
+        assert any(gathers and calls == 0 for gathers, _, _, calls in vector_loops(text))
 
 
 class TestCheckCanFail:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from numbragg.geometry.rotations import DEGREE
+from numbragg.geometry.rotations import DEGREE, unit
 
 Matrix = npt.NDArray[Any]
 
@@ -38,6 +38,12 @@ def direct_vectors(cell: npt.ArrayLike) -> Matrix:
             [zero, zero, c],
         ]
     )
+
+
+def crystal_frame(vectors: Matrix) -> Matrix:
+    """Unit vectors at right angles that go with direct vectors (rows): along a, across a and c*, along c*."""
+    a, c_star = unit(vectors[0]), unit(np.cross(vectors[0], vectors[1]))
+    return np.array([a, np.cross(c_star, a), c_star])
 
 
 def volume(cell: npt.ArrayLike) -> Any:

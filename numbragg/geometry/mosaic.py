@@ -1,6 +1,7 @@
 """Random orientations: mosaic domains and random missets."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,37 @@ def mosaic_draws(
         *axes[domain], weights[domain] = random_rotation(state)
     weights[0] = 0.0
     return axes, weights
+
+
+def ellipsoid_radii(
+    directions: NDArray[np.float64], frame: NDArray[Any], half_axes: tuple[Any, Any, Any]
+) -> NDArray[Any]:
+    """Radius of an ellipsoid in each of some directions.
+
+    Parameters
+    ----------
+    directions
+        Unit vectors, shape (n, 3).
+    frame
+        Unit vectors along the half axes, one a row, shape (3, 3), at right angles.
+    half_axes
+        Above 0.
+
+    Returns
+    -------
+    ndarray
+        Shape (n,), in the unit of the half axes; complex where they or the frame are. With equal half axes each
+        radius is the third of them to the last bit.
+
+    Notes
+    -----
+    Source: ``specs/10-physics.md``, clause 10.96.
+    """
+    first, second, third = half_axes
+    along = directions @ frame[:2].T
+    # 1/r^2 is the sum of (n.e_i)^2/s_i^2, and the three (n.e_i)^2 have the sum 1.
+    flattening = np.array([(third / first) ** 2 - 1.0, (third / second) ** 2 - 1.0])
+    return np.asarray(third / np.sqrt(1.0 + (along * along) @ flattening))
 
 
 def random_misset(

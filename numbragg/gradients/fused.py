@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from numbragg.gradients.background import background_jacobian
 from numbragg.gradients.complex_step import complex_step_jacobian, step_of
+from numbragg.kernels._jit import LINE
 from numbragg.kernels.jacobian import (
     CELLS,
     CLOSE,
@@ -25,7 +26,7 @@ from numbragg.kernels.jacobian import (
     jacobian_kernel,
 )
 from numbragg.kernels.params import GAUSS, BatchParams
-from numbragg.lowering.lower import KernelParams, lower
+from numbragg.lowering.lower import KernelParams, lower, lower_again
 from numbragg.models.experiment import Experiment
 from numbragg.models.parameters import read_parameter, reflection_index
 from numbragg.simulation import Pixels, prepare, run_batches, simulate, simulate_background
@@ -70,12 +71,12 @@ def fused_jacobian(
         return _in_passes(experiment, names, set(turning[MAX_DIRECTIONS:]), pixels, threads)
     fused = [name for name in names if derivatives[name] is not None]
     job = prepare(experiment, params, pixels, tile=JACOBIAN_TILE)
-    jacobian = np.zeros((len(names), job.result.size))
+    jacobian = _aligned_zeros(len(names), job.result.size)
     rows = [index for index, name in enumerate(names) if derivatives[name] is not None]
     if rows == list(range(len(names))):
         _run(params, job.batches, _directions(params, derivatives, fused), job.result, jacobian, threads)
     else:
-        part = np.zeros((len(rows), job.result.size))
+        part = _aligned_zeros(len(rows), job.result.size)
         _run(params, job.batches, _directions(params, derivatives, fused), job.result, part, threads)
         jacobian[rows] = part
         others = [index for index in range(len(names)) if index not in rows]
@@ -97,6 +98,13 @@ def _in_passes(
     return image, np.array([others[rest.index(name)] if name in later else slopes[first.index(name)] for name in names])
 
 
+def _aligned_zeros(rows: int, columns: int) -> npt.NDArray[np.float64]:
+    """Zeros that begin with a line of the cache, as the kernel writes them."""
+    memory = np.zeros(rows * columns + LINE)
+    first = -(memory.ctypes.data // memory.itemsize) % LINE
+    return memory[first : first + rows * columns].reshape(rows, columns)
+
+
 def is_covered(experiment: Experiment, params: KernelParams) -> bool:
     """Whether the fused kernel computes this kind of image (specs/50-gradients.md, 50.12)."""
     sampled = experiment.oversample_omega or experiment.oversample_polarization or experiment.oversample_thickness
@@ -113,7 +121,16 @@ def _run(
     threads: int | None,
 ) -> None:
     kernel = jacobian_kernel(params.shape, params.interpolate)
-    arguments = (batches, params.detector, params.beam, params.crystal, params.scaling, directions, result, jacobian.ravel())
+    arguments = (
+        batches,
+        params.detector,
+        params.beam,
+        params.crystal,
+        params.scaling,
+        directions,
+        result,
+        jacobian.ravel(),
+    )
     run_batches(kernel, arguments, len(batches.bounds) - 1, threads)
 
 
@@ -125,7 +142,7 @@ def _derivative(experiment: Experiment, params: KernelParams, name: str) -> Deri
     if reflection_index(name) is not None:
         return None
     step = step_of(value)
-    moved = lower(experiment.replace({name: value + 1j * step}))
+    moved = lower_again(experiment.replace({name: value + 1j * step}), experiment, params)
     if moved.crystal.axes.size != params.crystal.axes.size:
         # A spread that is zero has one domain, and a spread that is not has all of them.
         return None

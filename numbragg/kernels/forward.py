@@ -7,7 +7,9 @@ import functools
 from typing import Any
 
 from numbragg.kernels._jit import kernel, nearest, scratch_rows
+from numbragg.kernels.fixed_point import FIXED
 from numbragg.kernels.lattice import gauss_factor, round_factor, square_factor, tophat_factor
+from numbragg.kernels.mixed import PLACES, SINGLE, add_mixed_orientation, mixed_constants
 from numbragg.kernels.params import GAUSS, NO_STEP, ROUND, SQUARE
 from numbragg.kernels.pixels import (
     KEEP,
@@ -34,7 +36,7 @@ from numbragg.kernels.structure_factors import can_interpolate, table_index, tri
 
 
 @stage
-def add_orientation(kind, scratch, crystal, row, count, evaluation, limit):
+def add_orientation(kind, scratch, _work, crystal, row, count, evaluation, limit):
     """Add the terms of one orientation of the crystal to row SUM."""
     shape, interpolate, running = kind
     ax, ay, az, bx, by, bz, cx, cy, cz = nine(crystal.axes, row)
@@ -73,7 +75,7 @@ def add_orientation(kind, scratch, crystal, row, count, evaluation, limit):
 
 
 @stage
-def add_source(kind, scratch, crystal, count, inherited, done, limit):
+def add_source(kind, add, scratch, work, crystal, count, inherited, done, limit):
     """Add every phi step and mosaic domain; return the phi index that the next sweep inherits."""
     evaluation = done
     state = inherited
@@ -82,14 +84,14 @@ def add_source(kind, scratch, crystal, count, inherited, done, limit):
         state = state if own == NO_STEP else own
         row = (state + 1) * crystal.domains * 9
         for _ in range(crystal.domains):
-            add_orientation(kind, scratch, crystal, row, count, evaluation, limit)
+            add(kind, scratch, work, crystal, row, count, evaluation, limit)
             row += 9
             evaluation += 1
     return state
 
 
 @stage
-def add_sub_pixel(kind, scratch, beam, crystal, scaling, count, inherited, done, limit):
+def add_sub_pixel(kind, add, scratch, work, beam, crystal, scaling, count, inherited, done, limit):
     """Add every source to row LAYER; return the phi index that the next sub-pixel inherits."""
     running = kind[2]
     state = inherited
@@ -99,7 +101,7 @@ def add_sub_pixel(kind, scratch, beam, crystal, scaling, count, inherited, done,
             weigh_terms(scratch, beam, scaling, source, count)
             for t in range(count):
                 scratch[SUM + t] = scratch[LAYER + t] if running else 0.0 * scratch[LAYER + t]
-            state = add_source(kind, scratch, crystal, count, state, done, limit)
+            state = add_source(kind, add, scratch, work, crystal, count, state, done, limit)
             weight = beam.weight[source]
             for t in range(count):
                 if running:
@@ -110,8 +112,34 @@ def add_sub_pixel(kind, scratch, beam, crystal, scaling, count, inherited, done,
     return state
 
 
+@stage
+def simulate_batches(kind, add, scratch, work, first, last, batches, detector, beam, crystal, scaling, image):
+    """Fill the image for a run of batches; ``add`` adds the terms of one orientation."""
+    sub_pixels = detector.oversample * detector.oversample
+    evaluations = beam.wavelength.size * crystal.step_row.size * crystal.domains
+    for batch in range(first, last):
+        start = batches.bounds[batch]
+        count = batches.bounds[batch + 1] - start
+        state, limit = batches.inherited[batch], batches.interpolated[batch]
+        begin_pixels(scratch, beam, scaling, count)
+        done = 0
+        for layer in range(detector.layers):
+            for sub in range(sub_pixels):
+                sub_slow = sub // detector.oversample
+                sub_fast = sub - sub_slow * detector.oversample
+                place_pixels(scratch, detector, batches.pixels, start, count, sub_fast, sub_slow, layer)
+                weigh_sub_pixel(scratch, detector, scaling, count, layer, sub)
+                state = add_sub_pixel(kind, add, scratch, work, beam, crystal, scaling, count, state, done, limit)
+                done += evaluations
+            if not scaling.last_layer_capture or layer == detector.layers - 1:
+                end_layer(scratch, scaling, count)
+        end_pixels(scratch, scaling, count)
+        for t in range(count):
+            image[batches.targets[start + t]] = scratch[TOTAL + t]
+
+
 @functools.cache
-def forward_kernel(shape: int, interpolate: bool, running: bool) -> Any:
+def forward_kernel(shape: int, interpolate: bool, running: bool, mixed: bool = False) -> Any:
     """Kernel ``(first, last, batches, detector, beam, crystal, scaling, image) -> None`` for one kind of crystal.
 
     Parameters
@@ -122,33 +150,35 @@ def forward_kernel(shape: int, interpolate: bool, running: bool) -> Any:
         Tri-cubic interpolation of the table (which then holds F, not F^2).
     running
         Multiply the running sum by each term's factors (specs/40-compat.md, Q02).
+    mixed
+        Terms in single precision, from a table in single precision (specs/decisions/0004-mixed-precision.md).
     """
     # A closure over plain numbers only: anything else would make the kernel miss its cache on disk.
     kind = (shape, interpolate, running)
 
+    if mixed:
+
+        @kernel
+        def forward_mixed(first, last, batches, detector, beam, crystal, scaling, image):
+            scratch = scratch_rows(SCRATCH, crystal.axes)
+            work = (
+                scratch_rows(FIXED, crystal.axes),
+                scratch_rows(SINGLE, crystal.table),
+                scratch_rows(PLACES, batches.pixels),
+                mixed_constants(crystal),
+            )
+            simulate_batches(
+                kind, add_mixed_orientation, scratch, work,
+                first, last, batches, detector, beam, crystal, scaling, image
+            )  # fmt: skip
+
+        return forward_mixed
+
     @kernel
     def forward(first, last, batches, detector, beam, crystal, scaling, image):
         scratch = scratch_rows(SCRATCH, crystal.axes)
-        sub_pixels = detector.oversample * detector.oversample
-        evaluations = beam.wavelength.size * crystal.step_row.size * crystal.domains
-        for batch in range(first, last):
-            start = batches.bounds[batch]
-            count = batches.bounds[batch + 1] - start
-            state, limit = batches.inherited[batch], batches.interpolated[batch]
-            begin_pixels(scratch, beam, scaling, count)
-            done = 0
-            for layer in range(detector.layers):
-                for sub in range(sub_pixels):
-                    sub_slow = sub // detector.oversample
-                    sub_fast = sub - sub_slow * detector.oversample
-                    place_pixels(scratch, detector, batches.pixels, start, count, sub_fast, sub_slow, layer)
-                    weigh_sub_pixel(scratch, detector, scaling, count, layer, sub)
-                    state = add_sub_pixel(kind, scratch, beam, crystal, scaling, count, state, done, limit)
-                    done += evaluations
-                if not scaling.last_layer_capture or layer == detector.layers - 1:
-                    end_layer(scratch, scaling, count)
-            end_pixels(scratch, scaling, count)
-            for t in range(count):
-                image[batches.targets[start + t]] = scratch[TOTAL + t]
+        simulate_batches(
+            kind, add_orientation, scratch, scratch, first, last, batches, detector, beam, crystal, scaling, image
+        )
 
     return forward

@@ -57,7 +57,8 @@ class CrystalParams(NamedTuple):
     n_cells: npt.NDArray[Any]  # T (3,): unit cells along a, b, c
     fudge: Any  # T
     reciprocal: npt.NDArray[Any]  # T (9,): a*, b*, c* of the unrotated cell, 1/angstrom (GAUSS, TOPHAT)
-    table: npt.NDArray[np.float64]  # [0] is what lies outside, then F^2 (or F, for interpolation) in C order
+    table: npt.NDArray[Any]  # [0] is what lies outside, then F^2 (or F, for interpolation) in C order; in mixed
+    # precision float32, and what lies outside comes last
     low: npt.NDArray[np.float64]  # (3,): lowest index in the table
     high: npt.NDArray[np.float64]  # (3,): highest index in the table
 

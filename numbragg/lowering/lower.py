@@ -39,6 +39,10 @@ SUB_PIXELS_PER_FRINGE = 3.0
 """Sub-pixels that the automatic choice puts on one fringe of the largest crystal width."""
 
 
+Table = tuple[npt.NDArray[Any], npt.NDArray[np.float64], npt.NDArray[np.float64]]
+"""What lies outside and F^2 (or F), lowest indices, highest indices."""
+
+
 class KernelParams(NamedTuple):
     """Everything the forward kernel is given but the pixels, and which kernel it is."""
 
@@ -49,6 +53,7 @@ class KernelParams(NamedTuple):
     shape: int
     interpolate: bool
     running: bool
+    mixed: bool = False
 
 
 def choose_oversample(experiment: Experiment) -> int:
@@ -68,16 +73,35 @@ def lower(experiment: Experiment) -> KernelParams:
     NumbraggError
         Where the parts do not fit together: a detector seen edge-on, a polarisation axis along a source.
     """
-    quirks = experiment.quirks
     oversample = experiment.oversample or choose_oversample(experiment)
-    detector = _lower_detector(experiment, oversample)
-    sources = list_sources(experiment.beam, ignore_weights=quirks.q06_weights_ignored)
-    if not np.all(np.isfinite(sources.electric)):
-        raise NumbraggError("beam: a source lies along the polarisation axis")
-    polarization = experiment.beam.polarization
-    beam = BeamParams(*sources, kahn=0.0 if polarization is None else polarization, polarized=polarization is not None)
-    crystal = _lower_crystal(experiment)
-    steps = len(sources.weight) * crystal.domains * crystal.step_row.size * oversample**2
+    table = _lower_table(experiment.crystal)
+    return _assemble(
+        experiment, _lower_detector(experiment, oversample), _lower_beam(experiment), _lower_crystal(experiment, table)
+    )
+
+
+def lower_again(experiment: Experiment, earlier: Experiment, params: KernelParams) -> KernelParams:
+    """Lower an experiment that `Experiment.replace` made from one that was lowered to ``params``.
+
+    The same as `lower`, but parts that share their models are taken over. The number of sub-pixels is the earlier one.
+    """
+    detector, beam, crystal = params.detector, params.beam, params.crystal
+    if experiment.detector is not earlier.detector or experiment.beam.direction is not earlier.beam.direction:
+        detector = _lower_detector(experiment, detector.oversample)
+    if experiment.beam is not earlier.beam:
+        beam = _lower_beam(experiment)
+    if experiment.crystal is not earlier.crystal or experiment.scan is not earlier.scan:
+        same = experiment.crystal.structure_factors is earlier.crystal.structure_factors
+        table = (crystal.table, crystal.low, crystal.high) if same else _lower_table(experiment.crystal)
+        crystal = _lower_crystal(experiment, table)
+    return _assemble(experiment, detector, beam, crystal)
+
+
+def _assemble(
+    experiment: Experiment, detector: DetectorParams, beam: BeamParams, crystal: CrystalParams
+) -> KernelParams:
+    steps = beam.wavelength.size * crystal.domains * crystal.step_row.size * detector.oversample**2
+    sampled = experiment.oversample_omega or experiment.oversample_polarization or experiment.oversample_thickness
     params = KernelParams(
         detector=detector,
         beam=beam,
@@ -85,8 +109,7 @@ def lower(experiment: Experiment) -> KernelParams:
         scaling=_lower_scaling(experiment, steps),
         shape=SHAPE_CODES[experiment.crystal.shape],
         interpolate=experiment.crystal.interpolates,
-        running=quirks.q02_running_factors
-        and (experiment.oversample_omega or experiment.oversample_polarization or experiment.oversample_thickness),
+        running=experiment.quirks.q02_running_factors and sampled,
     )
     return _with_one_dtype(params)
 
@@ -94,7 +117,7 @@ def lower(experiment: Experiment) -> KernelParams:
 def count_steps(experiment: Experiment) -> int:
     """Evaluations that a pixel is averaged over: sources x domains x phi steps x sub-pixels."""
     oversample = experiment.oversample or choose_oversample(experiment)
-    domains = 1 if experiment.crystal.mosaic_spread == 0 else experiment.crystal.mosaic_domains
+    domains = experiment.crystal.mosaic_domains if experiment.crystal.is_mosaic else 1
     return int(len(list_sources(experiment.beam).weight) * domains * experiment.scan.sampling.count * oversample**2)
 
 
@@ -129,11 +152,19 @@ def _lower_detector(experiment: Experiment, oversample: int) -> DetectorParams:
     )
 
 
-def _lower_crystal(experiment: Experiment) -> CrystalParams:
+def _lower_beam(experiment: Experiment) -> BeamParams:
+    sources = list_sources(experiment.beam, ignore_weights=experiment.quirks.q06_weights_ignored)
+    if not np.all(np.isfinite(sources.electric)):
+        raise NumbraggError("beam: a source lies along the polarisation axis")
+    kahn = experiment.beam.polarization
+    return BeamParams(*sources, kahn=0.0 if kahn is None else kahn, polarized=kahn is not None)
+
+
+def _lower_crystal(experiment: Experiment, table: Table) -> CrystalParams:
     crystal = experiment.crystal
     rounded = experiment.quirks.q28_single_precision_mosaic
     axes = orientation_table(crystal, experiment.scan, single_precision=rounded) * ANGSTROM
-    table, low, high = _lower_table(crystal)
+    values, low, high = table
     return CrystalParams(
         axes=axes.ravel(),
         step_row=step_rows(phi_angles(experiment.scan), carryover=experiment.quirks.q01_phi_carryover),
@@ -141,13 +172,13 @@ def _lower_crystal(experiment: Experiment) -> CrystalParams:
         n_cells=np.asarray(crystal.n_cells),
         fudge=crystal.fudge,
         reciprocal=reciprocal_axes(crystal).ravel(),
-        table=table,
+        table=values,
         low=low,
         high=high,
     )
 
 
-def _lower_table(crystal: Crystal) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _lower_table(crystal: Crystal) -> Table:
     outside, factors = float(crystal.default_f), crystal.structure_factors
     if factors is None:
         # An empty range: every index lies outside.

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from numbragg.geometry.cell import direct_vectors, reciprocal
-from numbragg.geometry.mosaic import mosaic_draws
+from numbragg.geometry.cell import crystal_frame, direct_vectors, reciprocal
+from numbragg.geometry.mosaic import ellipsoid_radii, mosaic_draws
 from numbragg.geometry.rotations import DEGREE, axis_rotation, unit, xyz_rotation
 from numbragg.kernels.params import NO_STEP
 from numbragg.models.crystal import Crystal
@@ -39,17 +39,31 @@ def step_rows(phi: npt.NDArray[Any], *, carryover: bool) -> npt.NDArray[np.int64
     return np.where(np.real(phi) == 0, NO_STEP, rows) if carryover else rows
 
 
-def domain_rotations(crystal: Crystal, *, single_precision: bool = False) -> npt.NDArray[Any]:
+def domain_rotations(
+    crystal: Crystal, *, turn: npt.NDArray[Any] | None = None, single_precision: bool = False
+) -> npt.NDArray[Any]:
     """Rotation matrix of each mosaic domain, shape (M, 3, 3); one identity without a spread.
 
-    ``single_precision`` rounds the angles as the reference does (specs/40-compat.md, Q28).
+    Parameters
+    ----------
+    crystal
+        Its spreads, domains and seed.
+    turn
+        Rotation of the spindle, shape (3, 3), that three spreads turn with; None is phi = 0.
+    single_precision
+        Round the angles as the reference does (specs/40-compat.md, Q28).
     """
-    if crystal.mosaic_spread == 0:
+    if not crystal.is_mosaic:
         return np.eye(3)[None]
     axes, weights = mosaic_draws(crystal.mosaic_domains, crystal.mosaic_seed)
-    angles = crystal.mosaic_spread * DEGREE * weights
+    spread = crystal.mosaic_spread
+    if crystal.mosaic_spreads is not None:
+        direct = crystal_axes(crystal)
+        frame = crystal_frame(direct if turn is None else direct @ turn.T)
+        spread = ellipsoid_radii(axes, frame, crystal.mosaic_spreads)
+    angles = spread * DEGREE * weights
     if single_precision:
-        rounded = np.float32(np.real(crystal.mosaic_spread) * DEGREE) * weights.astype(np.float32)
+        rounded = np.asarray(np.real(spread) * DEGREE, np.float32) * weights.astype(np.float32)
         angles = angles - np.real(angles) + rounded
     return np.array([axis_rotation(axis, angle) for axis, angle in zip(axes, angles, strict=True)])
 
@@ -60,7 +74,11 @@ def orientation_table(crystal: Crystal, scan: Scan, *, single_precision: bool = 
     Row 0 is phi = 0, row k + 1 is phi step k; the last two axes are (a, b, c) and (x, y, z).
     """
     axes, spindle = crystal_axes(crystal), unit(scan.spindle_axis)
-    turned = [axes, *(axes @ axis_rotation(spindle, phi).T for phi in phi_angles(scan))]
-    return np.asarray(
-        np.einsum("pvi,mji->pmvj", np.array(turned), domain_rotations(crystal, single_precision=single_precision))
-    )
+    turns = [axis_rotation(spindle, phi) for phi in phi_angles(scan)]
+    turned = np.array([axes, *(axes @ turn.T for turn in turns)])
+    if crystal.mosaic_spreads is None:
+        return np.asarray(
+            np.einsum("pvi,mji->pmvj", turned, domain_rotations(crystal, single_precision=single_precision))
+        )
+    domains = [domain_rotations(crystal, turn=turn) for turn in (None, *turns)]
+    return np.asarray(np.einsum("pvi,pmji->pmvj", turned, np.array(domains)))

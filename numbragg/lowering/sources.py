@@ -38,14 +38,19 @@ def list_sources(beam: Beam, *, ignore_weights: bool = False) -> Sources:
         Let every source count the same (specs/40-compat.md, Q06).
     """
     if beam.sources is None:
-        incident, wavelength = _sampled(beam)
-        weight = np.ones(len(wavelength))
+        directions = unit(_directions(beam))
+        weight = np.ones(len(directions))
     else:
         table = beam.sources
-        incident = -unit(table.positions)
-        angstroms = np.full(len(incident), beam.wavelength) if table.wavelengths is None else table.wavelengths
-        wavelength = angstroms * ANGSTROM
-        weight = np.ones(len(incident)) if ignore_weights else table.weights / table.weights.mean()
+        directions = -unit(table.positions)
+        weight = np.ones(len(directions)) if ignore_weights else table.weights / table.weights.mean()
+    if beam.sources is not None and beam.spectrum is None:
+        angstroms = np.full(len(directions), beam.wavelength) if table.wavelengths is None else table.wavelengths
+        incident, wavelength = directions, angstroms * ANGSTROM
+    else:
+        lines, line_weight = _lines(beam)
+        incident, wavelength = np.repeat(directions, len(lines), axis=0), np.tile(lines, len(directions))
+        weight = np.outer(weight, line_weight).ravel()
     magnetic = unit(np.cross(unit(beam.polarization_axis), incident))
     return Sources(incident, wavelength, weight, unit(np.cross(incident, magnetic)), magnetic)
 
@@ -53,22 +58,28 @@ def list_sources(beam: Beam, *, ignore_weights: bool = False) -> Sources:
 def count_sources(beam: Beam) -> tuple[int, int]:
     """Directions and sources of a beam; -1 directions for sources given one by one, as the reference prints."""
     if beam.sources is not None:
-        return -1, len(beam.sources.weights)
+        return -1, len(list_sources(beam).weight)
     directions = len(_divergence_angles(beam))
-    return directions, directions * beam.dispersion.count
+    return directions, directions * (beam.dispersion.count if beam.spectrum is None else len(beam.spectrum.weights))
 
 
-def _sampled(beam: Beam) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def _lines(beam: Beam) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
+    """Wavelengths (m) of each direction, and their weights, of mean 1."""
+    if beam.spectrum is None:
+        ratios, weights = 1.0 + beam.dispersion.centred() * PERCENT, np.ones(beam.dispersion.count)
+    else:
+        ratios = beam.spectrum.wavelengths / beam.spectrum.mean
+        weights = beam.spectrum.weights / beam.spectrum.weights.mean()
+    return np.asarray(beam.wavelength * ANGSTROM * ratios), weights
+
+
+def _directions(beam: Beam) -> npt.NDArray[Any]:
     direction, polarization = unit(beam.direction), unit(beam.polarization_axis)
     vertical = unit(np.cross(direction, polarization))
-    offsets = beam.dispersion.centred() * PERCENT
-    wavelengths = beam.wavelength * ANGSTROM * (1.0 + offsets)
     angles = _divergence_angles(beam)
     if not angles:
         raise NumbraggError("beam: the round divergence drops every source; take more steps or a square divergence")
-    directions = [axis_rotation(vertical, h) @ (axis_rotation(polarization, v) @ direction) for h, v in angles]
-    incident = np.repeat(unit(np.array(directions)), len(wavelengths), axis=0)
-    return incident, np.tile(wavelengths, len(directions))
+    return np.array([axis_rotation(vertical, h) @ (axis_rotation(polarization, v) @ direction) for h, v in angles])
 
 
 def _divergence_angles(beam: Beam) -> list[tuple[Any, Any]]:

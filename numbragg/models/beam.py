@@ -9,12 +9,17 @@ import numpy.typing as npt
 from numbragg.errors import NumbraggError
 from numbragg.models._checks import require_finite, require_not_negative, require_positive, require_vector
 from numbragg.models.sampling import Sampling
+from numbragg.models.spectrum import Spectrum
 
 CLASSICAL_RADIUS_SQUARED = 7.94079248018965e-30
 """Classical electron radius squared, m^2 (specs/10-physics.md, 10.2)."""
 
 DEFAULT_FLUENCE = 125932015286227086360700780544.0
 """Photons/m^2; 1 / CLASSICAL_RADIUS_SQUARED, so that a photon count is a number of electrons squared."""
+
+
+DEFAULT_BEAM_SIZE = 0.1
+"""Edge of the square beam, mm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +77,10 @@ class Beam:
         Wavelengths around the mean, percent.
     sources
         Sources given one by one; divergence and dispersion then have no effect.
+    size
+        Edge of the square beam, mm: what it lights of amorphous layers.
+    spectrum
+        Lines of a spectrum, scaled so that their mean is ``wavelength``; dispersion then has no effect.
     """
 
     wavelength: Any = 1.0
@@ -84,13 +93,17 @@ class Beam:
     round_divergence: bool = True
     dispersion: Sampling = Sampling()
     sources: SourceTable | None = None
+    size: float = DEFAULT_BEAM_SIZE
+    spectrum: Spectrum | None = None
 
     def __post_init__(self) -> None:
         require_positive("beam", wavelength=self.wavelength)
-        require_not_negative("beam", fluence=self.fluence)
+        require_not_negative("beam", fluence=self.fluence, size=self.size)
         require_finite("beam", polarization=self.polarization)
         require_vector("beam", direction=self.direction, polarization_axis=self.polarization_axis)
         if not np.any(np.cross(self.direction, self.polarization_axis).real):
             raise NumbraggError("beam: the polarisation axis must not lie along the beam")
+        if self.spectrum is not None and self.sources is not None and self.sources.wavelengths is not None:
+            raise NumbraggError("beam: the sources have wavelengths of their own; give them or a spectrum")
         if np.real(self.dispersion.range) >= 200:
             raise NumbraggError(f"beam: a dispersion of {self.dispersion.range} percent reaches wavelength zero")

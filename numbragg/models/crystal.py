@@ -37,6 +37,9 @@ class Crystal:
         Scale of the spot size of every shape but "square"; larger is narrower.
     mosaic_spread
         Radius of the cap over which the mosaic domains are spread, degrees.
+    mosaic_spreads
+        Spreads about a, about c* and about the axis across both that lies nearest b, degrees, in the order a, b, c;
+        in place of ``mosaic_spread``.
     mosaic_domains
         Number of mosaic domains; the first is not rotated.
     mosaic_seed
@@ -59,6 +62,7 @@ class Crystal:
     shape: Shape = "square"
     fudge: Any = 1.0
     mosaic_spread: Any = 0.0
+    mosaic_spreads: tuple[Any, Any, Any] | None = None
     mosaic_domains: int = 1
     mosaic_seed: int = DEFAULT_MOSAIC_SEED
     structure_factors: StructureFactors | None = None
@@ -74,9 +78,18 @@ class Crystal:
             raise NumbraggError(f"crystal: n_cells must be at least 1 along each axis, not {self.n_cells}")
         require_positive("crystal", fudge=self.fudge, reciprocal_volume=self.reciprocal_volume)
         require_not_negative("crystal", mosaic_spread=self.mosaic_spread)
+        if self.mosaic_spreads is not None:
+            require_positive("crystal", mosaic_spreads=self.mosaic_spreads)
+            if len(self.mosaic_spreads) != 3:
+                raise NumbraggError(f"crystal: three mosaic spreads are needed, not {len(self.mosaic_spreads)}")
         require_count("crystal", mosaic_domains=self.mosaic_domains)
         if self.shape not in SHAPES:
             raise NumbraggError(f"crystal: shape must be one of {', '.join(SHAPES)}, not {self.shape}")
+
+    @property
+    def is_mosaic(self) -> bool:
+        """Whether there is a mosaic spread; without one a single domain stands for all."""
+        return self.mosaic_spreads is not None or self.mosaic_spread != 0
 
     @property
     def interpolates(self) -> bool:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from numbragg.errors import NumbraggError
 from numbragg.models._checks import require_count, require_finite, require_not_negative, require_vector
+from numbragg.models.amorphous import AmorphousLayer
 from numbragg.models.beam import Beam
 from numbragg.models.crystal import Crystal
 from numbragg.models.detector import Detector
@@ -69,6 +70,8 @@ class Experiment:
         Resolution limit, angstrom; 0 for none.
     water_size
         Edge of a cube of water in the beam, micrometre.
+    background
+        Amorphous layers in the beam: solvent, air, windows.
     roi
         Rectangle outside of which pixels stay 0; None is the whole detector.
     mask
@@ -87,6 +90,7 @@ class Experiment:
     oversample_thickness: bool = False
     d_min: float = 0.0
     water_size: float = 0.0
+    background: tuple[AmorphousLayer, ...] = ()
     roi: Roi | None = None
     mask: npt.NDArray[np.bool_] | None = None
     quirks: Quirks = NO_QUIRKS

@@ -72,6 +72,33 @@ ANGLE, LENGTH = 0.05, 0.05
 """Degrees, and angstrom or mm."""
 POSITIVE: Limits = (math.nextafter(0.0, 1.0), math.inf)
 NOT_NEGATIVE: Limits = (0.0, math.inf)
+
+
+def _spread(name: str, index: int | None, limits: Limits) -> _Access:
+    """The one spread of a crystal (no index), or one of its three: those that it has not have no value."""
+
+    def read(experiment: Experiment) -> Any:
+        spread, spreads = experiment.crystal.mosaic_spread, experiment.crystal.mosaic_spreads
+        if index is None:
+            return spread if spreads is None else None
+        return None if spreads is None else spreads[index]
+
+    def write(experiment: Experiment, value: Any) -> Experiment:
+        crystal, spreads = experiment.crystal, experiment.crystal.mosaic_spreads
+        if value is None:
+            return experiment
+        if index is None and spreads is None:
+            changed = dataclasses.replace(crystal, mosaic_spread=value)
+        elif index is not None and spreads is not None:
+            changed = dataclasses.replace(crystal, mosaic_spreads=(*spreads[:index], value, *spreads[index + 1 :]))
+        else:
+            kind = "one spread" if spreads is None else "three spreads"
+            raise NumbraggError(f"{name} has no value in this experiment: its crystal has {kind}")
+        return dataclasses.replace(experiment, crystal=changed)
+
+    return _Access("deg", read, write, ANGLE, limits)
+
+
 CELL_ANGLE: Limits = (math.nextafter(0.0, 1.0), math.nextafter(180.0, 0.0))
 AT_LEAST_ONE: Limits = (1.0, math.inf)
 
@@ -88,7 +115,10 @@ ACCESS: dict[str, _Access] = {
     "n_cells.a": _field("crystal", "n_cells", "cells", 0, scale=0.1, limits=AT_LEAST_ONE),
     "n_cells.b": _field("crystal", "n_cells", "cells", 1, scale=0.1, limits=AT_LEAST_ONE),
     "n_cells.c": _field("crystal", "n_cells", "cells", 2, scale=0.1, limits=AT_LEAST_ONE),
-    "mosaic.spread": _field("crystal", "mosaic_spread", "deg", scale=ANGLE, limits=NOT_NEGATIVE),
+    "mosaic.spread": _spread("mosaic.spread", None, NOT_NEGATIVE),
+    "mosaic.spread_a": _spread("mosaic.spread_a", 0, POSITIVE),
+    "mosaic.spread_b": _spread("mosaic.spread_b", 1, POSITIVE),
+    "mosaic.spread_c": _spread("mosaic.spread_c", 2, POSITIVE),
     "crystal.fudge": _field("crystal", "fudge", "1", scale=0.1, limits=POSITIVE),
     "phi.start": _field("scan", "start", "deg", scale=ANGLE),
     "phi.range": _Access("deg", _read_phi_range, _write_phi_range, ANGLE, UNLIMITED),

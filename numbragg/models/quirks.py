@@ -35,6 +35,7 @@ class Quirks:
     q27_solid_angle_over_steps: bool = False
     q28_single_precision_mosaic: bool = False
     q29_header_near_distance: bool = False
+    q30_amplitudes_unused: bool = False
     threads: int = 1
     """Threads of the emulated program: Q01 depends on them."""
 

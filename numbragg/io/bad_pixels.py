@@ -1,0 +1,51 @@
+"""Lists of pixels that do not work."""
+
+import os
+
+import numpy as np
+import numpy.typing as npt
+
+from numbragg.errors import NumbraggError
+from numbragg.io.input_file import input_file
+
+
+def read_bad_pixels(path: str | os.PathLike[str], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Read which pixels are bad (specs/30-formats.md, clause 30.54).
+
+    Parameters
+    ----------
+    path
+        Text: on each line a pixel ``fast slow``, or a rectangle ``fast_min fast_max slow_min slow_max`` with both
+        ends included, from 0. Blank lines and what follows ``#`` are ignored.
+    shape
+        Of the detector, (slow, fast).
+
+    Returns
+    -------
+    ndarray
+        Bool, of that shape: True where a pixel is bad.
+
+    Raises
+    ------
+    NumbraggError
+        The file cannot be read, or a line holds something else or lies off the detector.
+    """
+    bad = np.zeros(shape, dtype=bool)
+    text = input_file(path).read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        if len(words) not in (2, 4) or not all(word.isascii() and word.isdigit() and len(word) < 10 for word in words):
+            raise NumbraggError(
+                f"{path}, line {number}: expected FAST SLOW or XMIN XMAX YMIN YMAX, found {line.strip()[:60]!r}"
+            )
+        limits = [int(word) for word in words]
+        x_min, x_max, y_min, y_max = limits if len(limits) == 4 else (limits[0], limits[0], limits[1], limits[1])
+        if x_min > x_max or y_min > y_max or x_max >= shape[1] or y_max >= shape[0]:
+            raise NumbraggError(
+                f"{path}, line {number}: {' '.join(words)} does not lie on the detector of {shape[1]} x {shape[0]} "
+                "pixels (fast x slow)"
+            )
+        bad[y_min : y_max + 1, x_min : x_max + 1] = True
+    return bad
