@@ -22,6 +22,7 @@ EXAMPLES = {
     Kind.CURVED: (["1"], ()),
     Kind.FLOAT: (["-1.5e-1"], (-0.15,)),
     Kind.INT: (["-7"], (-7,)),
+    Kind.COUNT: (["12"], (12.0,)),
     Kind.PATH: (["a.file"], ("a.file",)),
     Kind.LABEL: (["FP"], ("FP",)),
     Kind.PIVOT: (["beam"], ("beam",)),
@@ -122,6 +123,13 @@ def test_unknown_flags_are_ignored_with_a_warning_in_c():
         assert found("-distance", "c") == []
 
 
+def test_counts_of_cells_may_be_fractions_in_spec_only():
+    """Clauses 20.6 and 20.16."""
+    assert found("-Na 11.25 -N 2.5", "spec") == [("n_cells_a", (11.25,)), ("n_cells", (2.5,))]
+    with pytest.warns(NumbraggWarning, match=r"2\.5 is read as 2"):
+        assert found("-N 2.5", "c") == [("n_cells", (2,))]
+
+
 def test_words_that_are_values_are_not_reported_as_ignored_in_c():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -131,7 +139,7 @@ def test_words_that_are_values_are_not_reported_as_ignored_in_c():
 @pytest.mark.parametrize(
     ("line", "parts"),
     [
-        ("-N", ["-N", "whole number", "ends"]),
+        ("-N", ["-N", "number", "ends"]),
         ("-cell 1 2 3", ["-cell", "6 numbers", "after 3"]),
         ("-cell 1 2 3 -pixel 0.1", ["-cell", "6 numbers", "'-pixel'"]),
         ("-cell 1 2 3 4 5 6 7", ["stray", "'7'", "-cell"]),
@@ -142,7 +150,7 @@ def test_words_that_are_values_are_not_reported_as_ignored_in_c():
         ("-lambda 1_0", ["-lambda", "'1_0'"]),
         ("-distance inf", ["-distance", "mm", "'inf'"]),
         ("-distance 0.1mm", ["-distance", "'0.1mm'"]),
-        ("-N 2.5", ["-N", "whole number", "'2.5'"]),
+        ("-phisteps 2.5", ["-phisteps", "whole number", "'2.5'"]),
         ("-seed 2147483648", ["-seed", "2147483647"]),
         ("-roi 1 2 3 x", ["-roi", "4 whole numbers", "'x'"]),
         ("-hkl -nonoise", ["-hkl", "file name", "'-nonoise'"]),
@@ -369,6 +377,7 @@ def test_long_options_are_taken_out_and_the_rest_is_left_alone():
         ("--threads ٣", ["--threads", "positive"]),
         ("--compat d", ["--compat", "spec, c", "'d'"]),
         ("--compat", ["--compat", "spec, c"]),
+        ("--precision single", ["--precision", "double, mixed", "'single'"]),
         ("--help=yes", ["--help", "no value"]),
     ],
 )

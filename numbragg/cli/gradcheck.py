@@ -6,6 +6,7 @@ from typing import Any
 from numbragg.cli._compiling import announce_compilation
 from numbragg.cli._own_options import take_own_options
 from numbragg.compat.build import build_job
+from numbragg.compat.extras import extras_of
 from numbragg.compat.flags import split_options
 from numbragg.errors import NumbraggError
 
@@ -58,7 +59,10 @@ def main(argv: list[str]) -> int:
     from numbragg.gradients.check import gradcheck
 
     with np.errstate(all="ignore"):
-        experiment = build_job(words, compat, c_threads=int(options.get("c_threads", 1))).experiment
+        threads_of_c = int(options.get("c_threads", 1))
+        geometry: Any = options.get("geometry")
+        job = build_job(words, compat, c_threads=threads_of_c, geometry=geometry, extras=extras_of(options))
+        experiment = job.experiment
         announce_compilation()
         report = gradcheck(
             experiment,

@@ -10,9 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from numbragg.cli._compiling import announce_compilation
+from numbragg.cli._image_files import DEFAULT_FILES, FileOptions, file_options, for_formats, provenance_of, write_counts
 from numbragg.compat.build import Job, build_job
+from numbragg.compat.extras import extras_of
 from numbragg.compat.flags import format_help, split_options
-from numbragg.compat.report import geometry_lines, smv_header, statistics_lines
+from numbragg.compat.more_options import add_options
+from numbragg.compat.report import geometry_lines, statistics_lines
 from numbragg.errors import NumbraggError
 from numbragg.models.experiment import Experiment
 from numbragg.models.quirks import NO_QUIRKS
@@ -41,15 +44,28 @@ def main(argv: list[str]) -> int:
     if not words:
         raise NumbraggError("nothing to simulate: give flags (numbragg simulate --help lists them)")
     compat: Any = options.get("compat", "spec")
-    threads = options.get("threads")
+    threads: Any = options.get("threads")
+    precision: Any = options.get("precision", "double")
     # Numbers out of range end in one line of ours, not in NumPy's warnings.
     with np.errstate(all="ignore"):
-        job = build_job(words, compat, c_threads=int(options.get("c_threads", 1)))
-        run(job, threads=None if threads is None else int(threads))
+        if "images" in options or "osc_per_image" in options:
+            from numbragg.cli.series import run_series
+
+            run_series(options, words)
+            return 0
+        geometry: Any = options.get("geometry")
+        extras = extras_of(options)
+        job = build_job(words, compat, c_threads=int(options.get("c_threads", 1)), geometry=geometry, extras=extras)
+        files = file_options(options, words)
+        job = for_formats(job, files, words)
+        job = add_options(job, options)
+        run(job, threads=None if threads is None else int(threads), files=files, precision=precision)
     return 0
 
 
-def run(job: Job, *, threads: int | None = None) -> tuple[npt.NDArray[np.float64], ImageStatistics]:
+def run(
+    job: Job, *, threads: int | None = None, files: FileOptions = DEFAULT_FILES, precision: Any = "double"
+) -> tuple[npt.NDArray[np.float64], ImageStatistics]:
     """Simulate a job, write its files and print what the reference prints.
 
     Returns
@@ -67,7 +83,7 @@ def run(job: Job, *, threads: int | None = None) -> tuple[npt.NDArray[np.float64
     for line in geometry_lines(job):
         print(line)
     with progress_bar(job.outputs.progress) as progress:
-        image = simulate(job.experiment, threads=threads, progress=progress)
+        image = simulate(job.experiment, threads=threads, progress=progress, precision=precision)
     if not np.isfinite(image).all():
         raise NumbraggError("the image has pixels that are not finite: check amplitudes, fluence and geometry")
     statistics = image_statistics(job.experiment, image)
@@ -75,29 +91,36 @@ def run(job: Job, *, threads: int | None = None) -> tuple[npt.NDArray[np.float64
         print(line)
     if job.outputs.printout:
         print_pixels(job, image)
-    for line in write_files(job, image, statistics, threads):
+    for line in write_files(job, image, statistics, threads, files):
         print(line)
     return image, statistics
 
 
 def write_files(
-    job: Job, image: npt.NDArray[np.float64], statistics: ImageStatistics, threads: int | None
+    job: Job,
+    image: npt.NDArray[np.float64],
+    statistics: ImageStatistics,
+    threads: int | None,
+    files: FileOptions = DEFAULT_FILES,
 ) -> Iterator[str]:
     """Write the files of a job, yielding the line to print about each."""
     outputs, active = job.outputs, job.experiment.active_mask()
+    provenance = provenance_of(job, files)
     if outputs.float_file:
-        from numbragg.io.float_image import write_float
+        from numbragg.io.float_image import write_float, write_npy
 
-        write_float(outputs.float_file, image)
+        as_npy = outputs.float_file.endswith(".npy") and job.experiment.quirks == NO_QUIRKS
+        (write_npy if as_npy else write_float)(outputs.float_file, image)
     if outputs.int_file:
         from numbragg.io.integer_image import scaled_integers
-        from numbragg.io.smv import write_smv
 
         brightest = statistics.maximum
         scale = outputs.scale or (BRIGHTEST_COUNT / brightest if brightest > 0 else 1.0)
         yield f"intfile_scale = {scale:g}"
         region = roi_mask(job.experiment)
-        write_smv(outputs.int_file, scaled_integers(image, scale, outputs.adc_offset, region), smv_header(job))
+        write_counts(
+            outputs.int_file, scaled_integers(image, scale, outputs.adc_offset, region), job, files, provenance
+        )
     if outputs.pgm_file:
         from numbragg.io.pgm import write_pgm
 
@@ -105,20 +128,25 @@ def write_files(
         yield f"pgm_scale = {scale:g}"
         write_pgm(outputs.pgm_file, image, scale, roi_limits(job.experiment))
     if outputs.noise_file:
-        from numbragg.io.smv import write_smv
-
         noise = draw_noise(job, image, threads)
         yield f"{noise.photons} photons on noise image ({noise.overloads} overloads)"
-        write_smv(outputs.noise_file, noise.pixels, smv_header(job))
+        write_counts(outputs.noise_file, noise.pixels, job, files, provenance)
     if outputs.png_file:
         from numbragg.io.png import write_png
 
-        write_png(outputs.png_file, image, active=active)
+        write_png(outputs.png_file, image, active=active, text=None if provenance is None else provenance.entries())
 
 
 def draw_noise(job: Job, image: npt.NDArray[np.float64], threads: int | None) -> Any:
     """Photon noise of a job: nanoBragg.c's generator in mode ``c``, Philox otherwise (specs/10-physics.md, 10.66)."""
     outputs, experiment = job.outputs, job.experiment
+    if job.effects is not None:
+        from numbragg.detector_effects import detector_image
+        from numbragg.noise import NoiseImage
+
+        size, active = experiment.detector.pixel_size, roi_mask(experiment)
+        read = detector_image(image, job.effects, seed=outputs.seed, pixel_size=size, active=active, threads=threads)
+        return NoiseImage(read.counts, read.photons, read.overloads)
     if experiment.quirks == NO_QUIRKS:
         from numbragg.noise import poisson_noise
 
@@ -165,27 +193,32 @@ def refuse_what_does_not_fit(experiment: Experiment) -> None:
     NumbraggError
         With both figures.
     """
-    needed = MEMORY_PER_PIXEL * experiment.detector.n_fast * experiment.detector.n_slow
-    try:
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return
-    if needed > available:
+    needed, available = memory_needed(experiment)
+    if available is not None and needed > available:
         raise NumbraggError(
             f"an image of {experiment.detector.n_fast} x {experiment.detector.n_slow} pixels needs about "
             f"{needed / 2**30:.1f} GiB of memory, this machine has {available / 2**30:.1f} GiB"
         )
 
 
+def memory_needed(experiment: Experiment) -> tuple[int, int | None]:
+    """Bytes that an image takes at its peak, and those that the machine has (None where it does not say)."""
+    needed = MEMORY_PER_PIXEL * experiment.detector.n_fast * experiment.detector.n_slow
+    try:
+        return needed, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return needed, None
+
+
 @contextlib.contextmanager
-def progress_bar(wanted: bool) -> Iterator[Any]:
+def progress_bar(wanted: bool, unit: str = "batch") -> Iterator[Any]:
     """Progress callback that draws a bar on a terminal; None when nobody watches."""
     if not wanted or not sys.stderr.isatty():
         yield None
         return
     from tqdm import tqdm
 
-    with tqdm(desc="simulating", unit="batch", leave=False, delay=0.5) as bar:
+    with tqdm(desc="simulating", unit=unit, leave=False, delay=0.5) as bar:
 
         def report(done: int, total: int) -> None:
             bar.total = total

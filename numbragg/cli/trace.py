@@ -6,6 +6,7 @@ from typing import Any
 
 from numbragg.cli._own_options import take_own_options
 from numbragg.compat.build import build_job
+from numbragg.compat.extras import extras_of
 from numbragg.compat.flags import match_flags, split_options
 from numbragg.errors import NumbraggError, NumbraggWarning
 
@@ -48,7 +49,9 @@ def main(argv: list[str]) -> int:
     from numbragg.tracing import trace
 
     other = read_trace(own["--against"]) if "--against" in own else None
-    job = build_job(words, compat, c_threads=int(options.get("c_threads", 1)))
+    geometry: Any = options.get("geometry")
+    threads_of_c = int(options.get("c_threads", 1))
+    job = build_job(words, compat, c_threads=threads_of_c, geometry=geometry, extras=extras_of(options))
     traced = trace(job.experiment, slow, fast)
     target = own.get("--json")
     if target is not None:

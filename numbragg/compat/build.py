@@ -8,17 +8,24 @@ from typing import Any, Literal
 
 import numpy as np
 
-from numbragg.compat.build_beam import build_beam
+from numbragg.compat.build_beam import DEFAULT_EXPOSURE, build_beam
 from numbragg.compat.build_crystal import build_crystal
 from numbragg.compat.build_detector import Geometry, build_geometry
+from numbragg.compat.extras import NO_EXTRAS, Extras
 from numbragg.compat.flags import check_contradictions, match_flags
+from numbragg.compat.geometry_file import read_geometry
 from numbragg.compat.image_header import HeaderValues, read_headers
 from numbragg.compat.sampling_rules import sample_phi
 from numbragg.compat.settings import FLAG_NAMES, Settings
 from numbragg.errors import NumbraggError, NumbraggWarning
+from numbragg.io.stol import Abscissa
 from numbragg.lowering.detector_frame import place_detector
+from numbragg.lowering.lower import WATER_MOLAR_MASS
 from numbragg.lowering.orientations import phi_angles
+from numbragg.materials import amorphous_layer
+from numbragg.models.amorphous import AmorphousLayer
 from numbragg.models.beam import Beam
+from numbragg.models.effects import DetectorEffects
 from numbragg.models.experiment import Experiment, Roi, Scan
 from numbragg.models.quirks import NO_QUIRKS, Quirks
 
@@ -27,8 +34,10 @@ Compat = Literal["spec", "c"]
 MODEL_MARGIN = 0.98
 """Structure factors of a model reach this much beyond the resolution of the farthest corner."""
 
-UNUSED_KEYS = ("stol", "stol_4", "stol_q")
-"""Tables of the background; what nanoBragg.c does not use either is named by `check_contradictions`."""
+ABSCISSAE: dict[str, Abscissa] = {"stol": "stol", "stol_4": "4stol", "stol_q": "Q"}
+"""First column of the tables of the background, by key."""
+MICROMETRES = 1000.0
+"""In a mm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +58,10 @@ class Outputs:
     printout_pixel: tuple[int, int] | None
     """(fast, slow)"""
     progress: bool
+    exposure: float = 1.0
+    """Seconds."""
+    flux: float = 0.0
+    """Photons/s; 0 where the fluence was given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +73,8 @@ class Job:
     geometry: Geometry
     drawn_misset: tuple[float, float, float] | None
     """Degrees, when the orientation was drawn at random."""
+    effects: DetectorEffects | None = None
+    """What the noise image holds beside photon counting."""
 
 
 def parse_flags(argv: Sequence[str], compat: Compat = "spec", *, c_threads: int = 1) -> Experiment:
@@ -88,22 +103,34 @@ def parse_flags(argv: Sequence[str], compat: Compat = "spec", *, c_threads: int 
     return build_job(argv, compat, c_threads=c_threads).experiment
 
 
-def build_job(argv: Sequence[str], compat: Compat = "spec", *, c_threads: int = 1) -> Job:
-    """Build an experiment and its outputs; parameters as of `parse_flags`."""
+def build_job(
+    argv: Sequence[str],
+    compat: Compat = "spec",
+    *,
+    c_threads: int = 1,
+    geometry: str | None = None,
+    extras: Extras = NO_EXTRAS,
+) -> Job:
+    """Build an experiment and its outputs; parameters as of `parse_flags`.
+
+    ``geometry`` names a file that sets detector, beam, rotation and orientation where no flag does
+    (specs/30-formats.md, 30.90); ``extras`` are what long options say of sample and beam.
+    """
     if compat not in ("spec", "c"):
         raise NumbraggError(f"compat must be spec or c, not {compat}")
     occurrences = match_flags(argv, compat)
     if compat == "spec":
         check_contradictions(occurrences)
     quirks = Quirks.all(c_threads) if compat == "c" else NO_QUIRKS
-    return build_from(Settings(occurrences, quirks))
+    if geometry is not None and compat == "c":
+        raise NumbraggError("--geometry needs --compat spec: nanoBragg.c reads no such file")
+    instrument = None if geometry is None else read_geometry(geometry)
+    return build_from(Settings(occurrences, quirks, instrument, extras))
 
 
 def build_from(settings: Settings) -> Job:
     """Build a job from the values of flags."""
-    unused = [key for key in UNUSED_KEYS if settings.given(key)]
-    if unused:
-        warnings.warn(f"{', '.join(FLAG_NAMES[key] for key in unused)}: accepted, without effect", NumbraggWarning, 2)
+    background = _background(settings)
     header, mask = read_headers(settings)
     geometry = build_geometry(settings, header)
     beam = build_beam(settings, header, geometry)
@@ -123,7 +150,8 @@ def build_from(settings: Settings) -> Job:
         oversample_polarization=settings.given("oversample_polar"),
         oversample_thickness=settings.given("oversample_thick"),
         d_min=d_min,
-        water_size=settings.get("water", default=0.0),
+        water_size=0.0 if background else settings.get("water", default=0.0),
+        background=(*background, *settings.extras.background),
         roi=_roi(settings),
         mask=mask,
         quirks=settings.quirks,
@@ -132,6 +160,30 @@ def build_from(settings: Settings) -> Job:
     return Job(
         experiment=experiment, outputs=_outputs(settings, seed), geometry=geometry, drawn_misset=built.drawn_misset
     )
+
+
+def _background(settings: Settings) -> tuple[AmorphousLayer, ...]:
+    """The cube of -water with the amplitudes of a table (specs/20-command-line.md, 20.51)."""
+    key = settings.last(*ABSCISSAE)
+    if key is None:
+        return ()
+    path, flag = settings.get(key), FLAG_NAMES[key]
+    if settings.quirks.q30_amplitudes_unused:
+        warnings.warn(f"{flag}: accepted, without effect", NumbraggWarning, 2)
+        return ()
+    size = settings.get("water", default=0.0) / MICROMETRES
+    if not size > 0:
+        raise NumbraggError(f"{flag} needs the size of what scatters: give -water UM, the side of a cube, too")
+    settings.note("Q30", "the table of background amplitudes")
+    layer = amorphous_layer(
+        path,
+        thickness=size,
+        width=size,
+        density=settings.get("density", default=1.0),
+        molecular_weight=settings.get("molecular_weight", default=WATER_MOLAR_MASS),
+        abscissa=ABSCISSAE[key],
+    )
+    return (layer,)
 
 
 def _scan(settings: Settings, header: HeaderValues, geometry: Geometry) -> Scan:
@@ -183,6 +235,8 @@ def _outputs(settings: Settings, seed: int) -> Outputs:
         printout=settings.given("printout", "printout_pixel"),
         printout_pixel=None if pixel is None else (int(pixel[0]), int(pixel[1])),
         progress=settings.last("progress", "noprogress") != "noprogress",
+        exposure=settings.get("exposure", default=DEFAULT_EXPOSURE),
+        flux=settings.get("flux", default=0.0),
     )
 
 

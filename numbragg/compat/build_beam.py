@@ -11,17 +11,19 @@ from numbragg.compat.settings import Settings
 from numbragg.errors import NumbraggError, NumbraggWarning
 from numbragg.geometry.rotations import unit
 from numbragg.io.sources import read_sources
-from numbragg.models.beam import DEFAULT_FLUENCE, Beam, SourceTable
+from numbragg.models.beam import DEFAULT_BEAM_SIZE, DEFAULT_FLUENCE, Beam, SourceTable
 from numbragg.models.sampling import Sampling
+from numbragg.models.spectrum import Spectrum
 
 EV_ANGSTROM = 12398.42
 """Photon energy times wavelength, eV angstrom."""
 
-DEFAULT_BEAM_SIZE = 0.1  # mm
 DEFAULT_EXPOSURE = 1.0  # s
 
 WHOLE_RADIAN = 1000.0  # mrad
 WHOLE_WAVELENGTH = 100.0  # percent
+SAME_WAVELENGTH = 1e-6
+"""Relative difference of wavelengths that says nothing."""
 PARALLEL = 1e-9
 """Sine of an angle that is zero but for rounding."""
 
@@ -35,7 +37,12 @@ def build_beam(settings: Settings, header: HeaderValues, geometry: Geometry) -> 
         Values that make no beam, or a source table that cannot be read.
     """
     wavelength = _wavelength(settings, header)
-    polarization = None if settings.last("polar", "nopolar") == "nopolar" else settings.get("polar", default=0.0)
+    instrument = settings.instrument
+    kahn = 0.0 if instrument is None else 2.0 * instrument.polarization_fraction - 1.0
+    polarization = None if settings.last("polar", "nopolar") == "nopolar" else settings.get("polar", default=kahn)
+    spectrum = settings.extras.spectrum
+    if spectrum is not None:
+        _tell_about_spectrum(settings, spectrum, wavelength)
     return Beam(
         wavelength=wavelength,
         fluence=_fluence(settings),
@@ -47,17 +54,34 @@ def build_beam(settings: Settings, header: HeaderValues, geometry: Geometry) -> 
         round_divergence=settings.last("round_div", "square_div") != "square_div",
         dispersion=_dispersion(settings),
         sources=_sources(settings, wavelength, geometry),
+        size=max(0.0, settings.get("beamsize", default=DEFAULT_BEAM_SIZE)),
+        spectrum=spectrum,
     )
 
 
 def _wavelength(settings: Settings, header: HeaderValues) -> float:
     key = settings.last("lambda", "energy")
+    if key is None and settings.extras.spectrum is not None:
+        return settings.extras.spectrum.mean
     if key is None:
         return 1.0 if header.wavelength is None else header.wavelength
     value = float(settings.get(key))
     if not value > 0:
         raise NumbraggError(f"-{key} must be above zero, not {value:g}")
     return EV_ANGSTROM / value if key == "energy" else value
+
+
+def _tell_about_spectrum(settings: Settings, spectrum: Spectrum, wavelength: float) -> None:
+    if settings.given("sourcefile"):
+        raise NumbraggError("--spectrum and -sourcefile both set the wavelengths: give one of them")
+    if settings.given("dispersion", "dispsteps"):
+        warnings.warn("--spectrum overrides -dispersion", NumbraggWarning, stacklevel=2)
+    if abs(wavelength - spectrum.mean) > SAME_WAVELENGTH * wavelength:
+        warnings.warn(
+            f"the spectrum, of mean {spectrum.mean:.6g} A, is scaled to the given wavelength of {wavelength:.6g} A",
+            NumbraggWarning,
+            stacklevel=2,
+        )
 
 
 def _fluence(settings: Settings) -> float:

@@ -9,16 +9,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numbragg.compat.build_beam import DEFAULT_BEAM_SIZE
+from numbragg.compat.build_detector import CONVENTION_KEYS
 from numbragg.compat.settings import Settings
 from numbragg.errors import NumbraggError, NumbraggWarning
 from numbragg.geometry import cell as unit_cell
+from numbragg.geometry.conventions import CONVENTIONS
 from numbragg.geometry.mosaic import random_misset, uniform_misset
 from numbragg.geometry.rotations import DEGREE
+from numbragg.instruments import into_laboratory
 from numbragg.io.fdump import read_fdump, write_fdump
 from numbragg.io.matrix import read_matrix
 from numbragg.io.symmetry import without_absences
+from numbragg.models.beam import DEFAULT_BEAM_SIZE
 from numbragg.models.crystal import DEFAULT_MOSAIC_SEED, Crystal, check_cell
+from numbragg.models.instrument import Instrument
 from numbragg.models.reflections import Reflections
 from numbragg.models.structure_factors import StructureFactors
 from numbragg.structure_factor_files import read_structure_factors
@@ -80,6 +84,7 @@ def build_crystal(settings: Settings, wavelength: float, d_min: float, seed: int
         shape=SHAPE_KEYS[settings.last(*SHAPE_KEYS) or "square_xtal"],  # type: ignore[arg-type]
         fudge=settings.get("fudge", default=1.0),
         mosaic_spread=spread,
+        mosaic_spreads=settings.extras.mosaic_spreads,
         mosaic_domains=domains,
         mosaic_seed=-settings.get("mosaic_seed", default=-DEFAULT_MOSAIC_SEED),
         structure_factors=_table(settings, reflections, default_f),
@@ -132,6 +137,9 @@ def _dump(settings: Settings, path: str, table: StructureFactors, default_f: flo
 
 def _lattice(settings: Settings, wavelength: float, reflections: Reflections | None) -> Lattice:
     cell = settings.values("cell")
+    instrument = settings.instrument
+    if instrument is not None and instrument.cell_axes is not None and not settings.given("mat"):
+        return _lattice_of(settings, instrument)
     if settings.quirks.q18_short_cell and cell is not None:
         cell = _completed(cell)
     if cell is None and not settings.given("mat") and reflections is not None:
@@ -160,6 +168,14 @@ def _lattice(settings: Settings, wavelength: float, reflections: Reflections | N
     if np.linalg.det(turn) < 0:
         raise NumbraggError("-mat: the reciprocal vectors are left-handed (negative determinant)")
     return Lattice(constants, unit_cell.nearest_rotation(turn), volume)
+
+
+def _lattice_of(settings: Settings, instrument: Instrument) -> Lattice:
+    """Lattice of a geometry file; ``-cell`` changes the cell and keeps how it is turned."""
+    placed = into_laboratory(instrument, CONVENTIONS[settings.last(*CONVENTION_KEYS) or "mosflm"])
+    cell = settings.values("cell") or placed.cell or ()
+    check_cell(cell)
+    return Lattice(cell, np.eye(3) if placed.orientation is None else placed.orientation, None)
 
 
 def _check_volume(cell_volume: float) -> None:
@@ -235,7 +251,9 @@ def _mosaic(settings: Settings) -> tuple[float, int]:
     domains = settings.get("mosaic_domains", default=1)
     if spread < 0.0:
         raise NumbraggError(f"-mosaic must not be negative, but is {spread:g}")
-    if spread == 0.0:
+    if spread > 0.0 and settings.extras.mosaic_spreads is not None:
+        raise NumbraggError("-mosaic and --mosaic-spreads contradict each other: give one of them")
+    if spread == 0.0 and settings.extras.mosaic_spreads is None:
         return 0.0, 1
     if domains <= 1:
         warnings.warn(

@@ -19,6 +19,7 @@ from numbragg.geometry.conventions import (
     default_beam_centre,
 )
 from numbragg.geometry.rotations import unit
+from numbragg.instruments import into_laboratory
 from numbragg.lowering.detector_frame import obliquity, place_detector
 from numbragg.models.detector import Detector
 
@@ -148,7 +149,8 @@ def _panel(settings: Settings, header: HeaderValues) -> Panel:
 
 def _convention(settings: Settings) -> Convention:
     if not settings.quirks.q10_vectors_dropped:
-        return CONVENTIONS[settings.last(*CONVENTION_KEYS) or "mosflm"]
+        named = CONVENTIONS[settings.last(*CONVENTION_KEYS) or "mosflm"]
+        return named if settings.instrument is None else into_laboratory(settings.instrument, named).convention
     key = settings.last(*CONVENTION_KEYS, *VECTOR_KEYS, *ORIGIN_KEYS) or "mosflm"
     return CONVENTIONS[key if key in CONVENTION_KEYS else "custom"]
 
@@ -268,7 +270,10 @@ def _reference_pivot(settings: Settings, convention: Convention) -> str:
 
 def _sensor(settings: Settings) -> tuple[float | None, float, int, float]:
     depth, count = settings.get("detector_abs"), settings.get("detector_thicksteps")
-    thickness = settings.get("detector_thick")
+    thickness, instrument = settings.get("detector_thick"), settings.instrument
+    if instrument is not None and instrument.thickness > 0 and instrument.attenuation > 0:
+        thickness = instrument.thickness * 1e3 if thickness is None else thickness
+        depth = 1e3 / instrument.attenuation if depth is None else depth
     if thickness is None and count is not None and count > 1 and not settings.quirks.q16_count_without_range:
         raise NumbraggError("-detector_thicksteps needs -detector_thick")
     if depth is not None and math.isinf(depth):

@@ -46,11 +46,12 @@ def format_help(width: int) -> str:
         lines += ["", f"{group}:"]
         for flag in flags:
             lines += _entry(flag, width)
-    lines += ["", "options:"]
-    for option in LONG_OPTIONS:
-        lines += _paragraphs(
-            f"{option.name} {option.placeholder}".rstrip(), _explanation(option.help, "", option.default), width
-        )
+    for group in dict.fromkeys(option.group for option in LONG_OPTIONS):
+        lines += ["", f"{group}:"]
+        for option in LONG_OPTIONS:
+            if option.group == group:
+                heading = f"{option.name} {option.placeholder}".rstrip()
+                lines += _paragraphs(heading, _explanation(option.help, option.unit, option.default), width)
     return "\n".join([*lines, "", _EXAMPLES])
 
 

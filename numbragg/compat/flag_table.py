@@ -16,6 +16,7 @@ class Kind(Enum):
     CURVED = ("[1]", 0)
     FLOAT = ("NUMBER", 1)
     INT = ("INTEGER", 1)
+    COUNT = ("COUNT", 1)
     PATH = ("FILE", 1)
     LABEL = ("LABEL", 1)
     PIVOT = ("sample|beam", 1)
@@ -93,16 +94,16 @@ class Flag:
 # Marks behind a name say how mode c finds it (no mark: the word contains the name):
 #   =  the word is the name     !  the word is not tried against later rows     ~  not in mode c
 # Mode c tries the rows from top to bottom: a row with "!" stands before the rows whose names it contains.
-SWITCH, CURVED, FLOAT, INT, PATH, LABEL, PIVOT, DEPTH, MISSET, VECTOR, CELL, FAST_SLOW, SLOW_FAST, ROI = Kind
+SWITCH, CURVED, FLOAT, INT, COUNT, PATH, LABEL, PIVOT, DEPTH, MISSET, VECTOR, CELL, FAST_SLOW, SLOW_FAST, ROI = Kind
 _MOSAIC = "-mosaici -mosaicity -mosaic_spr -mosaic_spread"
 _HEIGHT = "-sample_heigh -sample_height -xtal_heigh -xtal_height -heigh -height"
 _Row = tuple[str, str, Kind, str, str, str]
 _TABLE: dict[str, list[_Row]] = {
     "crystal": [
-        ("n_cells_a", "-Na!", INT, "cells", "1", "unit cells along a"),
-        ("n_cells_b", "-Nb!", INT, "cells", "1", "unit cells along b"),
-        ("n_cells_c", "-Nc!", INT, "cells", "1", "unit cells along c"),
-        ("n_cells", "-N=!", INT, "cells", "1", "unit cells along a, b and c alike"),
+        ("n_cells_a", "-Na!", COUNT, "cells", "1", "unit cells along a"),
+        ("n_cells_b", "-Nb!", COUNT, "cells", "1", "unit cells along b"),
+        ("n_cells_c", "-Nc!", COUNT, "cells", "1", "unit cells along c"),
+        ("n_cells", "-N=!", COUNT, "cells", "1", "unit cells along a, b and c alike"),
         ("cell", "-cell", CELL, "A, deg", "", "unit cell; with -mat the matrix only orients it"),
         ("misset", "-misset", MISSET, "deg", "0 0 0", "turn the crystal about X, then Y, then Z; or at random"),
         ("misset_seed", "-misset_seed", INT, "", "as -seed", "seed of the random orientation"),
@@ -129,8 +130,8 @@ _TABLE: dict[str, list[_Row]] = {
         ("samplesize_x", "-sample_x -sample_thick -xtal_x -xtal_thick", FLOAT, "mm", "", "size along a"),
         ("samplesize_y", "-sample_y -sample_width -xtal_y -xtal_width -width", FLOAT, "mm", "", "size along b"),
         ("samplesize_z", f"-sample_z -xtal_z {_HEIGHT}", FLOAT, "mm", "", "size along c"),
-        ("density", "-density -sample_den -sample_density", FLOAT, "g/cm^3", "", "accepted, without effect"),
-        ("molecular_weight", "-MW= -molec -molecular_weight", FLOAT, "g/mol", "", "accepted, without effect"),
+        ("density", "-density -sample_den -sample_density", FLOAT, "g/cm^3", "1", "of what -stol describes"),
+        ("molecular_weight", "-MW= -molec -molecular_weight", FLOAT, "g/mol", "18", "of what -stol describes"),
     ],
     "beam": [
         ("lambda", "-lambda -wave -wavelength", FLOAT, "A", "1", "wavelength"),
@@ -216,7 +217,7 @@ _TABLE: dict[str, list[_Row]] = {
     ],
     "background and noise": [
         ("water", "-water", FLOAT, "um", "0", "side of a cube of water in the beam"),
-        ("stol", "-stol=", PATH, "", "", "table of background F against sin(theta)/lambda (1/A)"),
+        ("stol", "-stol=", PATH, "", "", "F of the -water cube against sin(theta)/lambda (1/A)"),
         ("stol_4", "-4stol=", PATH, "", "", "the same against 4 sin(theta)/lambda"),
         ("stol_q", "-Q=", PATH, "", "", "the same against 4 pi sin(theta)/lambda"),
         ("stolout", "-stolout", PATH, "", "", "accepted, without effect"),

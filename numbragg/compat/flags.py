@@ -174,7 +174,9 @@ def _value(flag: Flag, token: str, word: str, integer: Callable[[Flag, str, str]
         return word.lower()
     if kind is Kind.DEPTH:
         return math.inf if word.lower() in _INFINITE else _finite(flag, token, word) or math.inf
-    return integer(flag, token, word) if kind in _INTS else _finite(flag, token, word)
+    # Fractions of a cell are an idea of mode spec: nanoBragg.c counts whole ones.
+    whole = kind in _INTS or (kind is Kind.COUNT and integer is _leading_integer)
+    return integer(flag, token, word) if whole else _finite(flag, token, word)
 
 
 def _too_few(flag: Flag, token: str, read: int, what: str) -> NumbraggError:
@@ -320,7 +322,7 @@ _COVERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("divergence", ("hdivrange", "vdivrange")),
     ("divsteps", ("hdivsteps", "vdivsteps")),
 )
-_WITHOUT_EFFECT = ("density", "molecular_weight", "stolout", "coherent")
+_WITHOUT_EFFECT = ("stolout", "coherent")
 _ROUNDING = 1e-4
 """Two flags that agree to this relative difference say the same: people give four or five digits."""
 _EV_A = 12398.42
@@ -364,7 +366,8 @@ def _notes(given: Mapping[str, Occurrence]) -> Iterator[str]:
         for part in parts:
             if general in given and part in given and given[part].position < given[general].position:
                 yield f"{given[general]} replaces the earlier {given[part]}"
-    for key in _WITHOUT_EFFECT:
+    of_a_table = () if any(key in given for key in ("stol", "stol_4", "stol_q")) else ("density", "molecular_weight")
+    for key in (*of_a_table, *_WITHOUT_EFFECT):
         if key in given:
             yield f"{given[key]} is accepted and has no effect"
 

@@ -10,6 +10,7 @@ from numbragg.compat.headers import header_value_by_substring
 from numbragg.compat.settings import Settings
 from numbragg.errors import NumbraggError
 from numbragg.io.smv import header_entries, read_header_text, read_smv
+from numbragg.models.instrument import Instrument
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,14 @@ KEYWORDS: dict[str, tuple[str, ...]] = {
 def read_headers(settings: Settings) -> tuple[HeaderValues, npt.NDArray[np.bool_] | None]:
     """Header values of ``-mask`` and then ``-img``, which wins, and the mask, (slow, fast), True where simulated."""
     values, mask = HeaderValues(), None
+    if settings.instrument is not None:
+        if settings.given("img"):
+            raise NumbraggError("-img and --geometry both set the detector: give one of them")
+        return _of_instrument(settings.instrument), read_mask(settings.get("mask"))
     if settings.given("mask"):
         path = settings.get("mask")
         values = _read(settings, path)
-        mask = read_smv(path)[1] != 0
+        mask = read_mask(path)
         if values.ybeam is not None and values.n_slow and values.pixel:
             values = replace(values, ybeam=values.n_slow * values.pixel - values.ybeam)
     if settings.given("img"):
@@ -60,6 +65,27 @@ def read_headers(settings: Settings) -> tuple[HeaderValues, npt.NDArray[np.bool_
         changes = {f.name: getattr(image, f.name) for f in fields(image) if getattr(image, f.name) is not None}
         values = replace(values, **changes)
     return values, mask
+
+
+def read_mask(path: str | None) -> npt.NDArray[np.bool_] | None:
+    """Pixels of an SMV image that are not 0; None without a file."""
+    return None if path is None else np.asarray(read_smv(path)[1] != 0)
+
+
+def _of_instrument(instrument: Instrument) -> HeaderValues:
+    """The beam centre is (fast, slow) from the corner of the first pixel, as `into_laboratory` counts."""
+    fast, slow = instrument.beam_centre
+    return HeaderValues(
+        n_fast=instrument.n_fast,
+        n_slow=instrument.n_slow,
+        pixel=instrument.pixel_size,
+        distance=instrument.distance,
+        wavelength=instrument.wavelength,
+        xbeam=fast,
+        ybeam=slow,
+        phi=instrument.phi_start,
+        osc=None if instrument.is_still else instrument.osc,
+    )
 
 
 def _read(settings: Settings, path: str) -> HeaderValues:

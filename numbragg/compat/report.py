@@ -9,6 +9,7 @@ from numbragg.geometry.cell import volume
 from numbragg.lowering.detector_frame import DetectorFrame, place_detector
 from numbragg.lowering.lower import choose_oversample
 from numbragg.lowering.sources import count_sources
+from numbragg.models.crystal import Crystal
 from numbragg.models.quirks import NO_QUIRKS
 from numbragg.statistics import ImageStatistics
 
@@ -62,7 +63,7 @@ def geometry_lines(job: Job) -> list[str]:
         "dials origin= " + " ".join(f"{number:g}" for number in dials_origin(frame)),
         f"{directions} divergence steps",
         f"{sources} sources",
-        f"{crystal.mosaic_domains} mosaic domains over mosaic spread of {crystal.mosaic_spread:g} degrees",
+        f"{crystal.mosaic_domains} mosaic domains over mosaic spread of {_spread(crystal)} degrees",
         f"{scan.sampling.count} phi steps from {scan.start:g} to {scan.start + scan.sampling.range:g} degrees",
         f"{oversample}x{oversample} pixel oversample steps" + "".join(text for text, on in switches if on),
     ]
@@ -115,3 +116,8 @@ def smv_header(job: Job) -> dict[str, str]:
     else:
         values["BEAMLINE"] = "fake"
     return {key: value if isinstance(value, str) else f"{np.real(value):g}" for key, value in values.items()}
+
+
+def _spread(crystal: Crystal) -> str:
+    spreads = (crystal.mosaic_spread,) if crystal.mosaic_spreads is None else crystal.mosaic_spreads
+    return " ".join(f"{spread:g}" for spread in spreads)

@@ -4,9 +4,11 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from numbragg.compat.extras import NO_EXTRAS, Extras
 from numbragg.compat.flag_table import FLAGS
 from numbragg.compat.flags import Occurrence
 from numbragg.errors import DeviationNote
+from numbragg.models.instrument import Instrument
 from numbragg.models.quirks import Quirks
 
 FLAG_NAMES = {flag.key: flag.names[0] for flag in FLAGS}
@@ -22,10 +24,22 @@ class Settings:
         Matched flags in order of appearance.
     quirks
         Defects of nanoBragg.c to reproduce.
+    instrument
+        What a geometry file says, for what no flag sets.
+    extras
+        What long options say of sample and beam.
     """
 
-    def __init__(self, occurrences: Sequence[Occurrence], quirks: Quirks) -> None:
+    def __init__(
+        self,
+        occurrences: Sequence[Occurrence],
+        quirks: Quirks,
+        instrument: Instrument | None = None,
+        extras: Extras = NO_EXTRAS,
+    ) -> None:
         self.quirks = quirks
+        self.instrument = instrument
+        self.extras = extras
         self._order = [occurrence.flag.key for occurrence in occurrences]
         self._values = {occurrence.flag.key: occurrence.values for occurrence in occurrences}
 

@@ -37,6 +37,22 @@ def write_float(path: str | os.PathLike[str], image: ArrayLike) -> None:
         stream.write(pixels.data)
 
 
+def write_npy(path: str | os.PathLike[str], image: ArrayLike) -> None:
+    """Write an image as NumPy's ``.npy``, in its own number type.
+
+    Raises
+    ------
+    NumbraggError
+        The file cannot be written.
+
+    Notes
+    -----
+    Source: ``specs/30-formats.md``, clause 30.84.
+    """
+    with atomic_write(path) as stream:
+        np.lib.format.write_array(stream, np.ascontiguousarray(image), allow_pickle=False)
+
+
 def read_float(path: str | os.PathLike[str], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Read a raw float32 image.
 

@@ -13,8 +13,6 @@ from numbragg.io.smv import read_smv
 
 _LONGEST_MAGIC = 512
 _OTHER_KINDS = {
-    b"###CBF": "a CBF",
-    b"\x89HDF": "an HDF5",
     b"\x89PNG": "a PNG",
     b"P5\n": "a PGM",
     b"PK\x03\x04": "a zip",
@@ -22,13 +20,14 @@ _OTHER_KINDS = {
 
 
 def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.generic]:
-    """Read an SMV, NumPy or raw float image (specs/70-compare.md, clauses 70.11 to 70.13).
+    """Read an SMV, CBF, NXmx, NumPy or raw float image (specs/70-compare.md, clauses 70.11 to 70.13).
 
     Parameters
     ----------
     path
-        The file. NumPy's ``.npy`` and SMV are told by their first bytes or by the suffixes .npy and .img; any other
-        file is taken as raw little-endian float32.
+        The file. CBF, HDF5, NumPy's ``.npy`` and SMV are told by their first bytes, the last two also by the suffixes
+        .npy and .img; any other file is taken as raw little-endian float32. An NXmx file must hold one image, or its
+        name must be followed by ``:`` and the number of one, from 0.
 
     Returns
     -------
@@ -40,13 +39,19 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.generic]:
     NumbraggError
         The file cannot be read, is truncated, is a kind that is not read here, or holds no pixels.
     """
-    source = input_file(path)
+    source, number = _with_number(path)
     try:
         with source.open("rb") as stream:
             start = stream.read(_LONGEST_MAGIC)
+        if start.startswith(b"\x89HDF"):
+            return _read_one(source, number)
+        if start.startswith(b"###CBF"):
+            from numbragg.io.cbf import read_cbf
+
+            return read_cbf(source)[1]
         for magic, kind in _OTHER_KINDS.items():
             if start.startswith(magic):
-                raise NumbraggError(f"{source}: {kind} file; give an SMV (.img), .npy or raw float32 image")
+                raise NumbraggError(f"{source}: {kind} file; give an SMV (.img), CBF, NXmx, .npy or raw float32 image")
         suffix = source.suffix.lower()
         if start.startswith(b"\x93NUMPY") or suffix == ".npy":
             return _read_npy(source)
@@ -57,6 +62,25 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.generic]:
         raise NumbraggError(f"{source}: more pixels than fit into memory") from error
     except OSError as error:
         raise NumbraggError(f"cannot read {source}: {error.strerror or error}") from error
+
+
+def _with_number(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
+    """Split ``series.h5:3`` into file and number; a file of the whole name comes first."""
+    name, colon, number = os.fspath(path).rpartition(":")
+    if colon and number.isdecimal() and len(number) < 10 and not os.path.exists(path):
+        return input_file(name), int(number)
+    return input_file(path), None
+
+
+def _read_one(source: Path, number: int | None) -> npt.NDArray[np.generic]:
+    from numbragg.io.nxmx import count_nxmx_images, read_nxmx
+
+    count = count_nxmx_images(source)
+    if number is None and count > 1:
+        raise NumbraggError(
+            f"{source} holds {count} images: say which one ({source.name}:0 to {source.name}:{count - 1})"
+        )
+    return read_nxmx(source, number or 0)
 
 
 def _read_npy(source: Path) -> npt.NDArray[np.generic]:

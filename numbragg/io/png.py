@@ -2,20 +2,22 @@
 
 import math
 import os
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from numbragg.errors import NumbraggError
 from numbragg.io.atomic import atomic_write
+from numbragg.io.contrast import choose_contrast, reduce_blocks
+from numbragg.io.input_file import first_line, input_file
 
 LONGEST_SIDE = 1500
 """Pixels; a larger image is reduced by whole-number blocks."""
 
-_INACTIVE_GREY = 205
-_LOW_PERCENT, _HIGH_PERCENT = 2.0, 99.8
-_LARGEST_RANGE = 5000.0
+INACTIVE_GREY = 205
 
 
 def write_png(
@@ -26,6 +28,7 @@ def write_png(
     high: float | None = None,
     active: NDArray[np.bool_] | None = None,
     longest_side: int = LONGEST_SIDE,
+    text: Mapping[str, str] | None = None,
 ) -> None:
     """Write a preview: 8-bit grey, more photons darker, the first row on top.
 
@@ -42,6 +45,8 @@ def write_png(
     longest_side
         Longest side of the preview in pixels. A larger image is reduced by blocks, each drawn as its largest pixel so
         that small spots stay visible.
+    text
+        Entries that the file carries beside the pixels.
 
     Raises
     ------
@@ -59,41 +64,39 @@ def write_png(
         )
     if active is not None and active.shape != values.shape:
         raise NumbraggError(f"cannot write {path}: the mask is {active.shape}, the image is {values.shape}")
-    reduced = _block_maximum(values, active, math.ceil(max(values.shape) / longest_side))
-    low, knee, span = _limits(path, reduced[np.isfinite(reduced)], low, high)
+    reduced = reduce_blocks(values, math.ceil(max(values.shape) / longest_side), active)
+    try:
+        contrast = choose_contrast(reduced[np.isfinite(reduced)], low, high)
+    except NumbraggError as error:
+        raise NumbraggError(f"cannot write {path}: {error}") from error
+    grey = np.rint(255.0 * (1.0 - contrast.darkness(reduced)))
+    levels = np.where(np.isfinite(reduced), grey, INACTIVE_GREY).astype(np.uint8)
     with atomic_write(path) as stream:
-        Image.fromarray(_grey(reduced, low, knee, span)).save(stream, format="PNG")
+        Image.fromarray(levels).save(stream, format="PNG", pnginfo=png_text(text or {}))
 
 
-def _block_maximum(values: NDArray[np.generic], active: NDArray[np.bool_] | None, factor: int) -> NDArray[np.float64]:
-    """Reduce by blocks of factor x factor pixels to their largest active and finite value, NaN where there is none."""
-    usable = np.isfinite(values) if active is None else active & np.isfinite(values)
-    usable &= np.abs(values) <= np.finfo(np.float32).max
-    result = np.where(usable, values, np.nan).astype(np.float64, copy=False)
-    for axis in (0, 1) if factor > 1 else ():
-        result = np.fmax.reduceat(result, np.arange(0, result.shape[axis], factor), axis=axis)
-    return result
+def png_text(entries: Mapping[str, str]) -> PngInfo:
+    """Entries as a PNG picture carries them beside its pixels."""
+    info = PngInfo()
+    for key, value in entries.items():
+        info.add_text(key, value)
+    return info
 
 
-def _limits(
-    path: str | os.PathLike[str], values: NDArray[np.float64], low: float | None, high: float | None
-) -> tuple[float, float, float]:
-    """Choose the value drawn white, and from there the lengths of the linear part and of the whole scale."""
-    percentiles = np.percentile(values, [_LOW_PERCENT, 50.0, _HIGH_PERCENT]) if values.size else np.zeros(3)
-    floor, middle, ceiling = (float(value) for value in percentiles)
-    if ceiling == floor and values.size:
-        ceiling = float(values.max())
-    low = floor if low is None else low
-    high = max(ceiling, low) if high is None else high
-    if not (math.isfinite(low) and math.isfinite(high)) or low > high:
-        raise NumbraggError(f"cannot write {path}: the grey scale needs low <= high, not {low:g} and {high:g}")
-    span = high - low or 1.0
-    knee = min(max(2.0 * (middle - low), span / _LARGEST_RANGE), span)
-    return low, knee, span
+def read_png_text(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read the entries of text that a PNG picture carries.
 
-
-def _grey(values: NDArray[np.float64], low: float, knee: float, span: float) -> NDArray[np.uint8]:
-    """Grey levels on an asinh curve: linear below `knee` above `low`, logarithmic beyond."""
-    darkness = np.arcsinh(np.clip(values - low, 0.0, span) / knee) / math.asinh(span / knee)
-    grey = 255.0 * (1.0 - darkness)
-    return np.where(np.isfinite(values), np.rint(grey), _INACTIVE_GREY).astype(np.uint8)
+    Raises
+    ------
+    NumbraggError
+        The file cannot be read or is no PNG picture.
+    """
+    source = input_file(path)
+    try:
+        with Image.open(source, formats=["PNG"]) as picture:
+            picture.load()
+            return {
+                key: value for key, value in picture.info.items() if isinstance(key, str) and isinstance(value, str)
+            }
+    except (OSError, SyntaxError, ValueError) as error:
+        raise NumbraggError(f"cannot read {source} as PNG: {first_line(error)}") from error
