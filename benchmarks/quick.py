@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from benchmarks.common import experiment, long_table, noise_means, precision, public
+from benchmarks.jacobians import PARAMETERS, fused_over_forward, still_over_forward
 from benchmarks.limits import OPERATIONS, fma_rate, fraction_of_fma_peak
 from benchmarks.machine import cores, describe
 from benchmarks.measure import Run, best, best_in_turn
@@ -15,11 +16,6 @@ from benchmarks.reference import race
 from benchmarks.startup import cold_and_warm_command
 
 WRONG = 1
-PARAMETERS = (
-    "cell.a", "cell.b", "cell.c", "cell.alpha", "cell.beta", "cell.gamma", "misset.x", "misset.y", "misset.z",
-    "detector.distance", "detector.beam_fast", "detector.beam_slow", "detector.rot_x", "detector.rot_y",
-    "detector.rot_z",
-)  # fmt: skip
 
 
 class Goal(NamedTuple):
@@ -110,16 +106,13 @@ def mixed_precision(options: Options) -> Iterator[Row]:
 
 def gradients(options: Options) -> Iterator[Row]:
     """All derivatives over one forward pass."""
-    jacobian, simulate = public("jacobian"), public("simulate")
-    scene = experiment("square", shrink=2 * options.shrink)
-    names = list(PARAMETERS)
-    if not abs(jacobian(scene, names, method="fused")).max() > 0.0:
-        raise AssertionError("the Jacobian is zero")
-    simulate(scene)
-    forward, fused = best_in_turn(
-        [lambda: simulate(scene), lambda: jacobian(scene, names, method="fused")], 2 * options.rounds
-    )
-    yield Row("fused Jacobian of 15 parameters over one image", fused / forward, "x", Goal("<=", 3.5))
+    public("jacobian")
+    for shape, bound in (("square", 3.5), ("round", 5.0), ("gauss", 5.0), ("tophat", 5.0)):
+        ratio = fused_over_forward(shape, PARAMETERS, shrink=options.shrink, rounds=2 * options.rounds)
+        yield Row(f"{shape}: fused Jacobian of 15 parameters over one image", ratio, "", Goal("<=", bound))
+    still = still_over_forward(shrink=options.shrink, rounds=5 * options.rounds)
+    yield Row("11 derivatives of a GAUSS still", 1e3 * still.seconds, "ms", Goal("<=", 30.0))
+    yield Row("11 derivatives of a GAUSS still over one image", still.ratio)
 
 
 def memory(_: Options) -> Iterator[Row]:

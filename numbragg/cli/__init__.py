@@ -11,11 +11,14 @@ from numbragg.errors import DeviationNote, NumbraggError, NumbraggWarning
 COMMANDS = {
     "simulate": "simulate an image from nanoBragg's flags",
     "demo": "simulate a protein crystal and show the picture",
+    "view": "look at an image, with resolution rings and predicted spots",
     "fmodel": "compute structure factors from a model",
     "trace": "print every quantity that makes one pixel",
     "gradcheck": "compare the derivatives of an image by three methods",
+    "refine": "fit the parameters of an experiment to an image",
     "compare": "compare two images, or two programs on the same flags",
     "validate": "measure what numbragg is held to, and write the evidence",
+    "info": "show versions and compiled kernels, or how a file was simulated",
 }
 """Subcommand (a module of this package) and what it does."""
 
