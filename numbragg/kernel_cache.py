@@ -1,4 +1,4 @@
-"""Compiled kernels on disk: where they are kept, and how to make them all (specs/60-performance.md, 60.41)."""
+"""Compiled kernels on disk: where they are kept, and how to make them all (specs/60-performance.md, 60.45)."""
 
 import itertools
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Compiled kernels on disk (specs/60-performance.md, 60.50) and ``numbragg info`` (specs/20-command-line.md, 20.60)."""
+"""Compiled kernels on disk (specs/60-performance.md, 60.45) and ``numbragg info`` (specs/20-command-line.md, 20.60)."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ def simulate(package: Path, folder: Path) -> str:
 
 
 def test_installation_that_cannot_be_written_uses_a_folder_of_the_user(tmp_path):
-    """Clause 60.50: a second process finds what the first has compiled."""
+    """Clause 60.45: a second process finds what the first has compiled."""
     installed, user = tmp_path / "installed", tmp_path / "user"
     user.mkdir()
     shutil.copytree(

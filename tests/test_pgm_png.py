@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 from PIL import Image
@@ -286,6 +286,7 @@ def test_an_image_without_active_pixels_is_drawn(tmp_path):
 
 
 @given(stn.arrays(np.float64, stn.array_shapes(min_dims=2, max_dims=2, max_side=6)))
+@example(np.array([[5e-324, 0.0, 0.0]]))
 @settings(max_examples=100, deadline=None)
 def test_any_float_image_is_drawn(tmp_path_factory, image):
     """Clause 30.34."""

@@ -14,7 +14,9 @@ import pytest
 from conftest import small_experiment
 from naive import SHAPES
 
+from numbragg.gradients.fused import _derivative, _directions
 from numbragg.kernels.forward import forward_kernel
+from numbragg.kernels.jacobian import jacobian_kernel
 from numbragg.lowering.batches import make_batches
 from numbragg.lowering.lower import lower
 from numbragg.lowering.mixed import lower_mixed
@@ -30,6 +32,9 @@ INDEX_FMA = 9
 
 FEWEST_OF_FOUR = 15
 """Multiply-adds of four neighbours along l, for 4 x 4 rows of them; the first of all is a product."""
+
+FEWEST_FOR_SLOPES = 13
+"""Packed multiply-adds that take the slopes to the sums for strain and cells."""
 
 GATHERS = {False: 1, True: 64}
 """Table lookups of one evaluation."""
@@ -155,6 +160,29 @@ def test_every_kind_of_mixed_kernel(shape, interpolate):
         assert max(rows) >= FEWEST_OF_FOUR, rows
     else:
         assert any(gathers and calls == 0 for gathers, _, _, calls in vector_loops(text))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_fused_derivatives(shape):
+    experiment = small_experiment(crystal={"shape": shape})
+    params = lower(experiment)
+    active = experiment.active_pixels()
+    directions = _directions(params, {"cell.a": _derivative(experiment, params, "cell.a")}, ["cell.a"])
+    text = assembly_of(
+        jacobian_kernel(params.shape, params.interpolate),
+        0,
+        1,
+        make_batches(experiment, params, active, active),
+        params.detector,
+        params.beam,
+        params.crystal,
+        params.scaling,
+        directions,
+        np.zeros(len(active)),
+        np.zeros(len(active)),
+    )
+    packed = FEWEST_PACKED[shape] + FEWEST_FOR_SLOPES
+    assert is_vectorised(text, GATHERS[False], packed), list(vector_loops(text))
 
 
 class TestCheckCanFail:

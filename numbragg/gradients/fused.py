@@ -1,6 +1,8 @@
 """The fused Jacobian: analytic in the kernel, complex step through the lowering (specs/50-gradients.md, 50.10)."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,10 +31,13 @@ from numbragg.kernels.params import GAUSS, BatchParams
 from numbragg.lowering.lower import KernelParams, lower, lower_again
 from numbragg.models.experiment import Experiment
 from numbragg.models.parameters import read_parameter, reflection_index
-from numbragg.simulation import Pixels, prepare, run_batches, simulate, simulate_background
+from numbragg.simulation import Pixels, count_threads, prepare, run_batches, simulate, simulate_background
 
 TURN_TOLERANCE = 1e-11
 """Relative: a change of all orientations that one strain explains to this is no turn of its own."""
+
+PAGE = 512
+"""Doubles in the smallest page of memory."""
 
 METRIC_PAIRS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
@@ -65,13 +70,14 @@ def fused_jacobian(
     if not is_covered(experiment, params):
         image = simulate(experiment, pixels=pixels, threads=threads)
         return image, complex_step_jacobian(experiment, names, pixels=pixels, threads=threads)
-    derivatives = {name: _derivative(experiment, params, name) for name in names}
+    job = prepare(experiment, params, pixels, tile=JACOBIAN_TILE)
+    jacobian = _aligned_zeros(len(names), job.result.size)
+    with _claimed(jacobian, threads):
+        derivatives = {name: _derivative(experiment, params, name) for name in names}
     turning = [name for name, found in derivatives.items() if found is not None and found.turn is not None]
     if len(turning) > MAX_DIRECTIONS:
         return _in_passes(experiment, names, set(turning[MAX_DIRECTIONS:]), pixels, threads)
     fused = [name for name in names if derivatives[name] is not None]
-    job = prepare(experiment, params, pixels, tile=JACOBIAN_TILE)
-    jacobian = _aligned_zeros(len(names), job.result.size)
     rows = [index for index, name in enumerate(names) if derivatives[name] is not None]
     if rows == list(range(len(names))):
         _run(params, job.batches, _directions(params, derivatives, fused), job.result, jacobian, threads)
@@ -103,6 +109,17 @@ def _aligned_zeros(rows: int, columns: int) -> npt.NDArray[np.float64]:
     memory = np.zeros(rows * columns + LINE)
     first = -(memory.ctypes.data // memory.itemsize) % LINE
     return memory[first : first + rows * columns].reshape(rows, columns)
+
+
+@contextlib.contextmanager
+def _claimed(values: npt.NDArray[np.float64], threads: int | None) -> Iterator[None]:
+    """Have a second thread write to each page of an array meanwhile: the system then clears it, which takes a while."""
+    if count_threads(threads) == 1:
+        yield
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(values.reshape(-1)[::PAGE].fill, 0.0)
+        yield
 
 
 def is_covered(experiment: Experiment, params: KernelParams) -> bool:

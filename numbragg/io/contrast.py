@@ -70,7 +70,9 @@ def choose_contrast(values: npt.NDArray[np.floating], low: float | None = None, 
     if not (math.isfinite(low) and math.isfinite(high)) or low > high:
         raise NumbraggError(f"the grey scale needs low <= high, not {low:g} and {high:g}")
     span = high - low or 1.0
-    return Contrast(low, min(max(2.0 * (middle - low), span / LARGEST_RANGE), span), span)
+    # A hundredth of the smallest numbers is 0.
+    smallest = span / LARGEST_RANGE or span
+    return Contrast(low, min(max(2.0 * (middle - low), smallest), span), span)
 
 
 def reduce_blocks(values: npt.NDArray[np.generic], factor: int, active: npt.NDArray[np.bool_] | None = None) -> Values:

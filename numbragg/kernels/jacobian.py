@@ -187,14 +187,20 @@ def add_source(kind, scratch, sums, crystal, directions, count, inherited, done,
 
 
 @stage
-def add_sub_pixel(kind, scratch, sums, beam, crystal, scaling, directions, count, inherited, done, limit):
-    """Add every source to row LAYER and to the sums; return the phi index that the next sub-pixel inherits."""
-    state = inherited
+def forget_aim(scratch, count):
+    """Start rows AIM and RADIAL."""
     for t in range(count):
         scratch[AIM + t] = 0.0
         scratch[AIM + ROW + t] = 0.0
         scratch[AIM + 2 * ROW + t] = 0.0
         scratch[RADIAL + t] = 0.0
+
+
+@stage
+def add_sub_pixel(kind, scratch, sums, beam, crystal, scaling, directions, count, inherited, done, limit):
+    """Add every source to row LAYER and to the sums; return the phi index that the next sub-pixel inherits."""
+    state = inherited
+    forget_aim(scratch, count)
     for source in range(beam.wavelength.size):
         kept = scatter(scratch, beam, source, count, scaling.d_min_squared)
         if kept > 0:
@@ -313,7 +319,7 @@ def aim_frame(scratch, sums, detector, pixels, start, count, sub_fast, sub_slow,
 
 @stage
 def aim_factors(scratch, sums, beam, detector, scaling, count, background):
-    """Rows OMEGA and POLAR as the pixel first meets them, and the derivatives of both."""
+    """Rows OMEGA and POLAR as the pixel first meets them; the derivatives of both are added to AIM and RADIAL."""
     close = CLOSE * ROW
     kahn_sum = KAHN * ROW
     inverse_close = 0.0 if detector.point_pixel else 1.0 / detector.close_distance
@@ -323,11 +329,8 @@ def aim_factors(scratch, sums, beam, detector, scaling, count, background):
         total = scratch[TOTAL + t] + background * scratch[CAPTURED + t]
         scratch[OMEGA + t] = scratch[FACTOR + t]
         scratch[POLAR + t] = polar
-        scratch[RADIAL + t] = power * total
+        scratch[RADIAL + t] += power * total
         sums[close + t] += total * inverse_close
-        scratch[AIM + t] = 0.0
-        scratch[AIM + ROW + t] = 0.0
-        scratch[AIM + 2 * ROW + t] = 0.0
     if beam.polarized:
         missing = count
         for source in range(beam.wavelength.size):
@@ -400,6 +403,8 @@ def jacobian_kernel(shape: int, interpolate: bool) -> Any:
         sub_pixels = detector.oversample * detector.oversample
         evaluations = beam.wavelength.size * crystal.step_row.size * crystal.domains
         absorbing = detector.layer_step * detector.attenuation != 0.0
+        # The one place of a pixel is also where its solid angle and polarisation are taken.
+        alone = sub_pixels == 1 and detector.layers == 1 and not absorbing
         ratio = scaling.background / scaling.scale if scaling.scale != 0.0 else 0.0
         for batch in range(first, last):
             start = batches.bounds[batch]
@@ -425,14 +430,17 @@ def jacobian_kernel(shape: int, interpolate: bool) -> Any:
                         kind, scratch, sums, beam, crystal, scaling, directions, count, state, done, limit
                     )
                     done += evaluations
-                    aim_frame(scratch, sums, detector, batches.pixels, start, count, sub_fast, sub_slow, layer)
+                    if not alone:
+                        aim_frame(scratch, sums, detector, batches.pixels, start, count, sub_fast, sub_slow, layer)
                 for t in range(count):
                     scratch[TOTAL + t] += scratch[LAYER + t]
                 if absorbing:
                     place_pixels(scratch, detector, batches.pixels, start, count, 0, 0, layer)
                     aim_capture(scratch, sums, detector, count, layer, ratio)
                     aim_frame(scratch, sums, detector, batches.pixels, start, count, 0, 0, layer)
-            place_pixels(scratch, detector, batches.pixels, start, count, 0, 0, 0)
+            if not alone:
+                place_pixels(scratch, detector, batches.pixels, start, count, 0, 0, 0)
+                forget_aim(scratch, count)
             aim_factors(scratch, sums, beam, detector, scaling, count, ratio)
             aim_frame(scratch, sums, detector, batches.pixels, start, count, 0, 0, 0)
             finish(scratch, sums, row, scaling, directions, batches.targets, start, count, image, jacobian)
