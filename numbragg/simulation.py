@@ -20,7 +20,7 @@ from numbragg.kernels.amorphous import add_amorphous
 from numbragg.kernels.forward import forward_kernel
 from numbragg.kernels.params import BatchParams
 from numbragg.lowering.amorphous import lower_background
-from numbragg.lowering.batches import make_batches
+from numbragg.lowering.batches import make_batches, make_whole_batches, part_of
 from numbragg.lowering.lower import KernelParams, lower
 from numbragg.lowering.mixed import lower_mixed
 from numbragg.models.experiment import Experiment
@@ -89,8 +89,8 @@ def simulate(
     if precision == "mixed":
         params = lower_mixed(params)
     kernel = forward_kernel(params.shape, params.interpolate, params.running, params.mixed)
-    arguments = (job.batches, params.detector, params.beam, params.crystal, params.scaling, job.result)
-    run_batches(kernel, arguments, len(job.batches.bounds) - 1, threads, progress)
+    arguments = (params.detector, params.beam, params.crystal, params.scaling, job.result)
+    run_batches(kernel, job.batches, arguments, threads, progress)
     if experiment.background:
         _add_background(experiment, params, job, threads)
     return job.result.reshape(job.shape)
@@ -129,8 +129,7 @@ def simulate_background(
 
 def _add_background(experiment: Experiment, params: KernelParams, job: "PixelJob", threads: int | None) -> None:
     detector, background = lower_background(experiment, params)
-    arguments = (job.batches, detector, params.beam, background, job.result)
-    run_batches(add_amorphous, arguments, len(job.batches.bounds) - 1, threads)
+    run_batches(add_amorphous, job.batches, (detector, params.beam, background, job.result), threads)
 
 
 class PixelJob(NamedTuple):
@@ -143,16 +142,16 @@ class PixelJob(NamedTuple):
 
 def prepare(experiment: Experiment, params: KernelParams, pixels: Pixels, tile: int = TILE) -> PixelJob:
     """Cut the pixels of a run into batches of at most ``tile``."""
-    active = experiment.active_pixels()
     dtype = params.crystal.axes.dtype
     if pixels is None:
         shape: tuple[int, ...] = experiment.detector.shape
-        batches = make_batches(experiment, params, active, active, tile)
+        batches = make_whole_batches(experiment, params, tile)
     else:
         wanted = pixel_numbers(experiment, pixels)
         shape = wanted.shape
         whole = experiment.mask is None and experiment.roi is None
-        targets = (np.arange(len(wanted)) if whole else np.flatnonzero(np.isin(wanted, active))).astype(np.int32)
+        kept = np.arange(len(wanted)) if whole else np.flatnonzero(np.isin(wanted, experiment.active_pixels()))
+        targets = kept.astype(np.int32)
         batches = make_batches(experiment, params, wanted[targets], targets, tile)
     return PixelJob(batches, np.zeros(math.prod(shape), dtype), shape)
 
@@ -191,20 +190,25 @@ def count_threads(threads: int | None) -> int:
 
 
 def run_batches(
-    kernel: Any, arguments: tuple[Any, ...], total: int, threads: int | None, progress: Progress | None = None
+    kernel: Any,
+    batches: BatchParams,
+    arguments: tuple[Any, ...],
+    threads: int | None,
+    progress: Progress | None = None,
 ) -> None:
-    """Run ``kernel(first, last, *arguments)`` over ``total`` batches in as many threads as asked for.
+    """Run ``kernel(first, last, batches, *arguments)`` over all batches in as many threads as asked for.
 
     Threads of Python take turns only between calls, since kernels hold no lock
     (specs/decisions/0002-threads.md).
     """
+    total = len(batches.bounds) - 1
     workers = count_threads(threads)
-    chunks = max(CHUNKS_PER_THREAD * workers if workers > 1 else 1, PROGRESS_CHUNKS if progress else 1)
+    chunks = max(CHUNKS_PER_THREAD * workers, PROGRESS_CHUNKS if progress else 1)
     edges = np.unique(np.linspace(0, total, min(chunks, total) + 1).astype(int))
     pieces = list(itertools.pairwise(edges.tolist()))
 
     def work(piece: tuple[int, int]) -> int:
-        kernel(*piece, *arguments)
+        kernel(*part_of(batches, *piece), *arguments)
         return piece[1] - piece[0]
 
     if workers == 1 or len(pieces) < 2:

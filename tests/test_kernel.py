@@ -16,6 +16,8 @@ from numba import types
 from numba.core.registry import cpu_target
 
 from numbragg.kernels.forward import forward_kernel
+from numbragg.lowering.batches import make_whole_batches, part_of
+from numbragg.lowering.lower import lower
 from numbragg.models.beam import Beam, SourceTable
 from numbragg.models.crystal import Crystal
 from numbragg.models.detector import Detector
@@ -453,3 +455,29 @@ def test_compiled_kernel_can_be_found_on_disk_again(interpolate):
         kernel = forward_kernel.__wrapped__(0, interpolate, False)
         keys.add(kernel._cache._index_key((types.int64,), cpu_target.target_context.codegen()))
     assert len(keys) == 1
+
+
+class TestWholeImage:
+    """Clause 60.12: pixels of a whole image are listed a part at a time."""
+
+    @pytest.mark.parametrize("threads", [1, 3])
+    @pytest.mark.parametrize("quirks", [NO_QUIRKS, Quirks(q01_phi_carryover=True)])
+    def test_image_is_that_of_its_pixels(self, quirks, threads):
+        experiment = small_experiment(scan={"start": 0.0}, quirks=quirks)
+        n_slow, n_fast = experiment.detector.shape
+        slow, fast = np.divmod(np.arange(n_slow * n_fast), n_fast)
+        listed = simulate(experiment, pixels=(slow, fast), threads=threads)
+        np.testing.assert_array_equal(simulate(experiment, threads=threads).ravel(), listed)
+
+    def test_parts_are_the_whole(self):
+        experiment = small_experiment()
+        batches = make_whole_batches(experiment, lower(experiment), tile=7)
+        total = len(batches.bounds) - 1
+        assert not len(batches.pixels)
+        found = []
+        for first, last in ((0, 3), (3, 4), (4, total)):
+            start, stop, part = part_of(batches, first, last)
+            assert stop - start == last - first == len(part.inherited) == len(part.interpolated)
+            found += part.pixels[part.bounds[start] : part.bounds[stop]].tolist()
+            np.testing.assert_array_equal(part.targets, part.pixels)
+        assert found == list(range(12 * 17))

@@ -138,17 +138,8 @@ def _run(
     threads: int | None,
 ) -> None:
     kernel = jacobian_kernel(params.shape, params.interpolate)
-    arguments = (
-        batches,
-        params.detector,
-        params.beam,
-        params.crystal,
-        params.scaling,
-        directions,
-        result,
-        jacobian.ravel(),
-    )
-    run_batches(kernel, arguments, len(batches.bounds) - 1, threads)
+    arguments = (params.detector, params.beam, params.crystal, params.scaling, directions, result, jacobian.reshape(-1))
+    run_batches(kernel, batches, arguments, threads)
 
 
 def _derivative(experiment: Experiment, params: KernelParams, name: str) -> Derivative | None:

@@ -122,8 +122,8 @@ class _Table(NamedTuple):
         )
         job = prepare(self.experiment, params, indices_of(self.experiment, self.numbers))
         kernel = forward_kernel(params.shape, params.interpolate, params.running)
-        arguments = (job.batches, params.detector, params.beam, params.crystal, params.scaling, job.result)
-        run_batches(kernel, arguments, len(job.batches.bounds) - 1, self.threads)
+        arguments = (params.detector, params.beam, params.crystal, params.scaling, job.result)
+        run_batches(kernel, job.batches, arguments, self.threads)
         return np.asarray(job.result)
 
     def _along(self, values: Vector) -> Vector:

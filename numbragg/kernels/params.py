@@ -77,7 +77,10 @@ class ScalingParams(NamedTuple):
 
 
 class BatchParams(NamedTuple):
-    """Which pixels, in batches: batch i holds the list positions bounds[i] to bounds[i+1] - 1."""
+    """Which pixels, in batches: batch i holds the list positions bounds[i] to bounds[i+1] - 1.
+
+    An empty list stands for 0, 1, 2 and so on, until a kernel needs it.
+    """
 
     pixels: npt.NDArray[np.int32]  # (n,): slow * n_fast + fast
     targets: npt.NDArray[np.int32]  # (n,): where in the image each result goes

@@ -48,6 +48,37 @@ def make_batches(
     return _cut(pixels, targets, inheritance, tile)
 
 
+def make_whole_batches(experiment: Experiment, params: KernelParams, tile: int = TILE) -> BatchParams:
+    """Cut all active pixels into batches, each going where it is in the image.
+
+    Where they are all pixels of the detector, and inherit all the same, they are not listed: see `part_of`.
+    """
+    inheritance = find_inheritance(experiment, params)
+    n_slow, n_fast = experiment.detector.shape
+    selected = experiment.mask is not None or experiment.roi is not None
+    if selected or len(inheritance.fresh) or inheritance.last_interpolated < n_slow * n_fast:
+        active = experiment.active_pixels()
+        return _cut(active, active, inheritance, tile)
+    bounds = np.append(np.arange(0, n_slow * n_fast, tile), n_slow * n_fast)
+    count, nothing = len(bounds) - 1, np.empty(0, np.int32)
+    return BatchParams(nothing, nothing, bounds, np.full(count, inheritance.steady), np.full(count, NO_LIMIT))
+
+
+def part_of(batches: BatchParams, first: int, last: int) -> tuple[int, int, BatchParams]:
+    """First and last number, and the batches, for a kernel that is to take ``first`` to ``last - 1``.
+
+    Pixels of a whole image are listed here, a part at a time: all of them would take half as much memory as the image.
+    """
+    if len(batches.pixels) or batches.bounds[-1] == 0:
+        return first, last, batches
+    bounds = batches.bounds[first : last + 1]
+    pixels = np.arange(bounds[0], bounds[-1], dtype=np.int32)
+    part = BatchParams(
+        pixels, pixels, bounds - bounds[0], batches.inherited[first:last], batches.interpolated[first:last]
+    )
+    return 0, last - first, part
+
+
 def find_inheritance(experiment: Experiment, params: KernelParams) -> Inheritance:
     """Walk the active pixels of the whole detector in the order of the reference (raster order)."""
     after_all = experiment.detector.n_fast * experiment.detector.n_slow
