@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from numbragg.errors import NumbraggError
 from numbragg.geometry.rotations import axis_rotation, unit
+from numbragg.kernels.lattice import GAUSS_RADIUS, SPHERE_OVER_CUBE, TOPHAT_RADIUS_SQUARED
 from numbragg.lowering.detector_frame import MM
 from numbragg.lowering.orientations import RADIAN, crystal_axes, domain_rotations, phi_angles
 from numbragg.lowering.rays import detector_points, frame_of
@@ -28,12 +29,11 @@ MOST_INDICES = 4_000_000_000
 AT_A_TIME = 2_000_000
 """Pairs of a reflection and a source that are looked at together."""
 
-GAUSS_EXPONENT = 0.63
 # In units of the ellipsoid, as of specs/10-physics.md, 10.41 to 10.44.
 ZERO_OF_ROUND = 4.493409457909064 / float(np.pi)
-PEAK_OF_ROUND = 0.723601254558268**2
-EDGE_OF_TOPHAT = float(np.sqrt(0.3969))
-EDGE_OF_GAUSS = float(np.sqrt(0.5 * GAUSS_EXPONENT * np.log(100.0)))
+PEAK_OF_ROUND = SPHERE_OVER_CUBE**2
+EDGE_OF_TOPHAT = float(np.sqrt(TOPHAT_RADIUS_SQUARED))
+EDGE_OF_GAUSS = float(np.sqrt(0.5 * GAUSS_RADIUS * np.log(100.0)))
 """Where the intensity is 1 % of the peak."""
 
 AREAS = {"square": 1.0, "round": 0.70, "gauss": 0.68, "tophat": float(np.pi)}
@@ -190,7 +190,7 @@ def _lattice(crystal: Crystal, reach: float) -> _Lattice:
     if crystal.shape != "square":
         spread = spread / crystal.fudge
     # Series of the squared lattice factors at the lattice point (specs/10-physics.md, 10.41 to 10.44).
-    sharpness = {"square": np.pi**2 / 3.0, "round": np.pi**2 / 5.0, "gauss": 2.0 / GAUSS_EXPONENT, "tophat": 0.0}
+    sharpness = {"square": np.pi**2 / 3.0, "round": np.pi**2 / 5.0, "gauss": 2.0 / GAUSS_RADIUS, "tophat": 0.0}
     edge = {"square": 1.0, "round": ZERO_OF_ROUND, "gauss": EDGE_OF_GAUSS, "tophat": EDGE_OF_TOPHAT}
     longest = edge[crystal.shape] * float(np.sqrt(np.linalg.eigvalsh(spread)[-1]))
     return _Lattice(

@@ -8,9 +8,9 @@ from typing import Any
 
 from numbragg.kernels._jit import kernel, nearest, scratch_rows
 from numbragg.kernels.fixed_point import FIXED
-from numbragg.kernels.lattice import gauss_factor, round_factor, square_factor, tophat_factor
+from numbragg.kernels.lattice import lattice_factor
 from numbragg.kernels.mixed import PLACES, SINGLE, add_mixed_orientation, mixed_constants
-from numbragg.kernels.params import GAUSS, NO_STEP, ROUND, SQUARE
+from numbragg.kernels.params import NO_STEP
 from numbragg.kernels.pixels import (
     KEEP,
     LAYER,
@@ -50,14 +50,7 @@ def add_orientation(kind, scratch, _work, crystal, row, count, evaluation, limit
         k = bx * x + by * y + bz * z
         l = cx * x + cy * y + cz * z
         h0, k0, l0 = nearest(h), nearest(k), nearest(l)
-        if shape == SQUARE:
-            lattice = square_factor(h - h0, k - k0, l - l0, na, nb, nc)
-        elif shape == ROUND:
-            lattice = round_factor(h - h0, k - k0, l - l0, na, nb, nc, fudge)
-        elif shape == GAUSS:
-            lattice = gauss_factor(h - h0, k - k0, l - l0, na, nb, nc, fudge, reciprocal)
-        else:
-            lattice = tophat_factor(h - h0, k - k0, l - l0, na, nb, nc, fudge, reciprocal)
+        lattice = lattice_factor(shape, h - h0, k - k0, l - l0, na, nb, nc, fudge, reciprocal)
         if interpolate:
             inside = can_interpolate(h, k, l, low, high) & (evaluation < limit)
             curve = tricubic(h, k, l, table, low, high, inside)

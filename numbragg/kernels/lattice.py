@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from numbragg.kernels._jit import cos_pi, exponential, inlined, nearest, sin_pi, sin_pi_over
+from numbragg.kernels.params import GAUSS, ROUND, SQUARE
 
 TINY = 1e-30
 """Added to a distance: far below rounding elsewhere, it turns 0/0 at a lattice point into its limit."""
@@ -93,3 +94,15 @@ def tophat_factor(da, db, dc, na, nb, nc, fudge, reciprocal):
     cells = na * nb * nc
     radius2 = spot_radius_squared(da, db, dc, na, nb, nc, fudge, reciprocal)
     return cells * cells if radius2.real < TOPHAT_RADIUS_SQUARED else 0.0 * cells
+
+
+@inlined
+def lattice_factor(shape, da, db, dc, na, nb, nc, fudge, reciprocal):
+    """Squared lattice factor of a crystal shape, which the compiler knows: nothing is left of the choice."""
+    if shape == SQUARE:
+        return square_factor(da, db, dc, na, nb, nc)
+    if shape == ROUND:
+        return round_factor(da, db, dc, na, nb, nc, fudge)
+    if shape == GAUSS:
+        return gauss_factor(da, db, dc, na, nb, nc, fudge, reciprocal)
+    return tophat_factor(da, db, dc, na, nb, nc, fudge, reciprocal)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from numbragg.kernels._jit import kernel, nearest, scratch_rows
-from numbragg.kernels.lattice import gauss_factor, round_factor, square_factor, tophat_factor
-from numbragg.kernels.params import GAUSS, NO_STEP, ROUND, SQUARE
+from numbragg.kernels.lattice import lattice_factor
+from numbragg.kernels.params import NO_STEP
 from numbragg.kernels.pixels import (
     CAPTURE,
     OMEGA,
@@ -77,14 +77,7 @@ def add_orientation(kind, scratch, crystal, axes_row, evaluation, limit, weight,
     fudge, table = crystal.fudge, crystal.table
     reciprocal, low, high = nine(crystal.reciprocal, 0), three(crystal.low), three(crystal.high)
     h0, k0, l0 = nearest(h), nearest(k), nearest(l)
-    if shape == SQUARE:
-        lattice = square_factor(h - h0, k - k0, l - l0, na, nb, nc)
-    elif shape == ROUND:
-        lattice = round_factor(h - h0, k - k0, l - l0, na, nb, nc, fudge)
-    elif shape == GAUSS:
-        lattice = gauss_factor(h - h0, k - k0, l - l0, na, nb, nc, fudge, reciprocal)
-    else:
-        lattice = tophat_factor(h - h0, k - k0, l - l0, na, nb, nc, fudge, reciprocal)
+    lattice = lattice_factor(shape, h - h0, k - k0, l - l0, na, nb, nc, fudge, reciprocal)
     share = 2.0 * lattice * weight
     if interpolate and can_interpolate(h, k, l, low, high) and evaluation < limit:
         share *= tricubic(h, k, l, table, low, high, True)
