@@ -3,7 +3,6 @@
 import math
 import os
 import warnings
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from numbragg.comparison import checked_image, shape_text
 from numbragg.errors import NumbraggError
 from numbragg.io.atomic import atomic_write
+from numbragg.io.figures import require_matplotlib
 from numbragg.io.region import roi_slices
 
 LONGEST_SIDE = 1200
@@ -58,7 +58,10 @@ def plot_comparison(
     spots stay visible. All scales are linear near 0 and logarithmic beyond. The difference A - B has white for 0.
     Source: ``specs/70-compare.md``, clause 70.22.
     """
-    figure_class, scale_class = require_matplotlib()
+    require_matplotlib()
+    from matplotlib.colors import AsinhNorm
+    from matplotlib.figure import Figure
+
     first, second = checked_image(a, names[0]), checked_image(b, names[1])
     if first.shape != second.shape:
         raise NumbraggError(f"the shapes differ: {shape_text(first)} in {names[0]}, {shape_text(second)} in {names[1]}")
@@ -70,10 +73,10 @@ def plot_comparison(
     reach = float(np.abs(panels[2]).max()) or 1.0
     styles = [(_IMAGE_MAP, low, high), (_IMAGE_MAP, low, high), (_DIFFERENCE_MAP, -reach, reach)]
     titles = [f"A: {names[0]}", f"B: {names[1]}", "A - B"]
-    figure = figure_class(figsize=(18.0, 6.0), dpi=100, layout="constrained")
+    figure = Figure(figsize=(18.0, 6.0), dpi=100, layout="constrained")
     for axes, values, title, (colours, bottom, top) in zip(figure.subplots(1, 3), panels, titles, styles, strict=True):
         width = _LINEAR_SHARE * max(abs(bottom), abs(top))
-        scale = scale_class(linear_width=width, vmin=bottom, vmax=top)
+        scale = AsinhNorm(linear_width=width, vmin=bottom, vmax=top)
         drawn = axes.imshow(values, cmap=colours, norm=scale, extent=extent, interpolation="nearest")
         axes.set_title(title if len(title) <= 60 else f"{title[:3]}...{title[-54:]}", parse_math=False, fontsize=10)
         axes.set_xlabel("fast (pixel)")
@@ -83,22 +86,6 @@ def plot_comparison(
         # A title in a script that the font lacks is no reason to alarm anybody.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure.savefig(stream, format="png", metadata={"Software": None})
-
-
-def require_matplotlib() -> tuple[Any, Any]:
-    """Return matplotlib's figure and its asinh scale.
-
-    Raises
-    ------
-    NumbraggError
-        matplotlib is not installed.
-    """
-    try:
-        from matplotlib.colors import AsinhNorm
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise NumbraggError("drawing needs matplotlib: pip install numbragg[plot]") from error
-    return Figure, AsinhNorm
 
 
 def _reduced(values: Image) -> Image:

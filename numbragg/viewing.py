@@ -11,6 +11,7 @@ import numpy.typing as npt
 from numbragg.errors import NumbraggError
 from numbragg.io.atomic import atomic_write
 from numbragg.io.contrast import Contrast, choose_contrast, reduce_blocks
+from numbragg.io.figures import require_matplotlib
 from numbragg.io.png import INACTIVE_GREY
 from numbragg.io.region import roi_slices
 from numbragg.lowering.rays import detector_points, resolution_at, ring_points
@@ -112,20 +113,6 @@ def show_view(view: View) -> None:
         raise NumbraggError("matplotlib finds no toolkit for windows (Tk or Qt): give --out FILE.png")
     draw_view(figure, view)
     pyplot.show()
-
-
-def require_matplotlib() -> None:
-    """Refuse to draw without matplotlib.
-
-    Raises
-    ------
-    NumbraggError
-        matplotlib is not installed.
-    """
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise NumbraggError("drawing needs matplotlib: pip install numbragg[plot]") from error
 
 
 def draw_view(figure: Any, view: View) -> None:

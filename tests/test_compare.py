@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from compare_scenes import QUICK, noisy, spotted
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import linear_sum_assignment
@@ -15,22 +16,6 @@ from numbragg.peaks import find_peaks, match_peaks
 
 SUMS = 1e-12
 """A few hundred terms of rounding, in another order than the formula's."""
-
-QUICK = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-
-
-def spotted(shape, places, height=100.0):
-    """Peaks of different heights on an empty image."""
-    image = np.zeros(shape)
-    for number, place in enumerate(places):
-        image[tuple(place)] = height + number
-    return image
-
-
-def noisy(seed=0, shape=(12, 17)):
-    return np.random.default_rng(seed).gamma(2.0, 5.0, shape)
 
 
 def peaks_by_flooding(image, percentile):

@@ -8,30 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from compare_scenes import QUICK, noisy, spotted
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from numbragg.cli.compare import main
 from numbragg.io.float_image import write_float
 from numbragg.io.smv import write_smv
-
-QUICK = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-
-
-def spotted(shape, places, height=100.0):
-    """Peaks of different heights on an empty image."""
-    image = np.zeros(shape)
-    for number, place in enumerate(places):
-        image[tuple(place)] = height + number
-    return image
-
-
-def noisy(seed=0, shape=(12, 17)):
-    return np.random.default_rng(seed).gamma(2.0, 5.0, shape)
-
 
 # Command line
 

@@ -134,7 +134,7 @@ def _check(options: argparse.Namespace, *, separator: bool) -> None:
         if path is not None and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
             raise NumbraggError(f"cannot write {path}: its folder does not exist")
     if options.png is not None:
-        from numbragg.plotting import require_matplotlib
+        from numbragg.io.figures import require_matplotlib
 
         require_matplotlib()
 

@@ -70,7 +70,8 @@ def main(argv: list[str]) -> int:
     target = own["--out"][0] if "--out" in own else None
     if target is not None and Path(target).suffix.lower() != ".png":
         raise NumbraggError(f"cannot write {target}: the name of a picture must end in .png")
-    from numbragg.viewing import View, require_matplotlib, show_view, write_view
+    from numbragg.io.figures import require_matplotlib
+    from numbragg.viewing import View, show_view, write_view
 
     require_matplotlib()
     rings, roi, maximum = _rings(own), _roi(own), _maximum(own)

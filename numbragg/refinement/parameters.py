@@ -239,14 +239,19 @@ def _check_shared(experiments: Sequence[Experiment], name: str) -> None:
         )
 
 
+def not_free(what: str, key: str, names: Sequence[str]) -> NumbraggError:
+    """The error about a key that is none of the free names; it gives the nearest one."""
+    near = difflib.get_close_matches(key, names, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"free are {', '.join(names)}"
+    return NumbraggError(f"{what}: {key} is not free ({hint})")
+
+
 def _limits_by_name(names: Sequence[str], bounds: Bounds, cell: CellSymmetry) -> dict[str, Limits]:
     limits = {name: NOT_NEGATIVE if name == SCALE else parameter_limits(name) for name in names}
     for key, pair in bounds.items():
         members = cell.independent if key == "cell" else GROUPS.get(key, (key,))
         if not set(members) & set(names):
-            near = difflib.get_close_matches(key, names, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"free are {', '.join(names)}"
-            raise NumbraggError(f"bounds: {key} is not free ({hint})")
+            raise not_free("bounds", key, names)
         try:
             low, high = (float(value) for value in pair)
         except (TypeError, ValueError):

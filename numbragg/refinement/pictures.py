@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from numbragg.errors import NumbraggError
 from numbragg.io.atomic import atomic_write
+from numbragg.io.figures import require_matplotlib
 
 if TYPE_CHECKING:
     from numbragg.refinement.result import RefinementResult
@@ -43,10 +44,9 @@ def draw_refinement(result: "RefinementResult", path: str | os.PathLike[str] | N
     """
     if boxes < 1:
         raise NumbraggError(f"plot: at least 1 box is needed, not {boxes}")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise NumbraggError("drawing needs matplotlib: pip install numbragg[plot]") from error
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(14.0, 10.0), dpi=100, layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(3.0, 2.0))
     _draw_boxes(parts[0], result, _brightest(result, boxes))

@@ -1,6 +1,5 @@
 """What is known of parameters beside the image (specs/55-refinement.md, 55.37)."""
 
-import difflib
 import math
 from collections.abc import Mapping
 
@@ -8,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numbragg.errors import NumbraggError
-from numbragg.refinement.parameters import FreeParameter, base_name
+from numbragg.refinement.parameters import FreeParameter, base_name, not_free
 
 Vector = npt.NDArray[np.float64]
 
@@ -38,9 +37,7 @@ class Restraints:
         for key, pair in (given or {}).items():
             rows = [row for row, name in enumerate(names) if key in (name, base_name(name))]
             if not rows:
-                near = difflib.get_close_matches(key, names, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"free are {', '.join(names)}"
-                raise NumbraggError(f"restraints: {key} is not free ({hint})")
+                raise not_free("restraints", key, names)
             try:
                 centre, beta = (float(value) for value in pair)
             except (TypeError, ValueError):
