@@ -128,9 +128,10 @@ def _geometry_lines(path: str | os.PathLike[str], kind: str) -> list[str]:
         instrument, images = found.instrument, found.n_images
     fast, slow = instrument.beam_centre
     turning = "still" if instrument.is_still else f"phi {instrument.phi_start:g}, {instrument.osc:g} degrees an image"
+    several = f"{len(instrument.panels)} panels of " if instrument.panels else ""
+    size = f"{several}{instrument.n_fast} x {instrument.n_slow} pixels (fast x slow) of {instrument.pixel_size:g} mm"
     return [
-        f"detector   {instrument.n_fast} x {instrument.n_slow} pixels (fast x slow) of {instrument.pixel_size:g} mm, "
-        f"distance {instrument.distance:.6g} mm, beam at {fast:.6g} {slow:.6g} mm",
+        f"detector   {size}, distance {instrument.distance:.6g} mm, beam at {fast:.6g} {slow:.6g} mm",
         f"beam       {instrument.wavelength:.8g} A",
         f"rotation   {images} image{'s' if images > 1 else ''}, {turning}",
     ]

@@ -26,6 +26,28 @@ def geometry(path):
     }
 
 
+def panels(path):
+    experiment = ExperimentListFactory.from_json_file(path, check_format=True)[0]
+    images = experiment.imageset
+    return {
+        "panels": [
+            {
+                "name": panel.get_name(),
+                "origin": panel.get_origin(),
+                "fast_axis": panel.get_fast_axis(),
+                "slow_axis": panel.get_slow_axis(),
+                "pixel_size": panel.get_pixel_size(),
+                "image_size": panel.get_image_size(),
+            }
+            for panel in experiment.detector
+        ],
+        "wavelength": experiment.beam.get_wavelength(),
+        "oscillation": experiment.scan.get_oscillation() if experiment.scan else None,
+        "pixels": [[panel.as_numpy_array().tolist() for panel in images.get_raw_data(i)] for i in range(len(images))],
+        "mask": [panel.as_numpy_array().tolist() for panel in images.get_mask(0)],
+    }
+
+
 def figures(folder):
     indexed = flex.reflection_table.from_file(f"{folder}/indexed.refl")
     refined = flex.reflection_table.from_file(f"{folder}/refined.refl")
@@ -43,4 +65,4 @@ def figures(folder):
 
 
 if __name__ == "__main__":
-    print(json.dumps(geometry(sys.argv[2]) if sys.argv[1] == "geometry" else figures(sys.argv[2])))
+    print(json.dumps({"geometry": geometry, "panels": panels, "figures": figures}[sys.argv[1]](sys.argv[2])))

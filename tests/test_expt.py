@@ -226,14 +226,14 @@ FAULTS = {
     "no experiment": (lambda d: d.update(experiment=[]), "holds no experiment"),
     "no beam": (lambda d: d["experiment"][0].pop("beam"), "has no beam"),
     "no wavelength": (lambda d: d["beam"][0].pop("wavelength"), "'wavelength' is missing"),
-    "two panels": (lambda d: d["detector"][0]["panels"].append(d["detector"][0]["panels"][0]), "2 panels"),
+    "a panel in no group": (lambda d: d["detector"][0]["panels"].append(d["detector"][0]["panels"][0]), "in no group"),
     "oblong pixels": (lambda d: d["detector"][0]["panels"][0].update(pixel_size=[0.1, 0.2]), "not square"),
     "no number": (lambda d: d["beam"][0].update(wavelength="long"), "not what it should be"),
     "short axis": (lambda d: d["detector"][0]["panels"][0].update(fast_axis=[1, 0]), "no vector of three"),
     "negative wavelength": (lambda d: d["beam"][0].update(wavelength=-1), "must be above zero"),
     "parallel axes": (
         lambda d: d["detector"][0]["panels"][0].update(slow_axis=d["detector"][0]["panels"][0]["fast_axis"]),
-        "parallel",
+        "right angles",
     ),
     "left-handed cell": (
         lambda d: d["crystal"][0].update(real_space_a=[-x for x in d["crystal"][0]["real_space_a"]]),

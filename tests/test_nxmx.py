@@ -195,8 +195,9 @@ def without(name):
     return change
 
 
-def two_modules(file):
+def unequal_modules(file):
     file.copy("/entry/instrument/detector/module", "/entry/instrument/detector/other")
+    file["/entry/instrument/detector/other/data_size"][1] = 4
 
 
 def in_furlongs(file):
@@ -215,8 +216,8 @@ def uneven(file):
 FAULTS = {
     "no definition": (without("/entry/definition"), "not an NXmx file"),
     "no wavelength": (without("/entry/instrument/beam/incident_wavelength"), "is missing.*incident_wavelength"),
-    "no module": (without("/entry/instrument/detector/module"), "0 modules"),
-    "two modules": (two_modules, "2 modules"),
+    "no module": (without("/entry/instrument/detector/module"), "no module"),
+    "unequal modules": (unequal_modules, r"module \(9 x 7 pixels\) and other \(4 x 7\) differ in size"),
     "unknown unit": (in_furlongs, "furlong"),
     "circle": (in_a_circle, "depend on each other"),
     "uneven images": (uneven, "widths of the images"),

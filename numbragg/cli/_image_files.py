@@ -107,13 +107,19 @@ def instrument_of(job: Job) -> Instrument:
 def for_formats(job: Job, files: FileOptions, words: Sequence[str]) -> Job:
     """The same job with the names and the offset that its formats have by default.
 
-    Source: specs/30-formats.md, 30.81 and 30.82.
+    Source: specs/30-formats.md, 30.80 and 30.81.
+
+    Raises
+    ------
+    NumbraggError
+        The image has several panels, and the format of a file holds one.
     """
     outputs = job.outputs
     if job.experiment.quirks != NO_QUIRKS:
         return job
-    if files.format is not None:
-        suffix = DEFAULT_SUFFIX[files.format]
+    chosen = files.format or ("nxmx" if job.experiment.detector.has_panels else None)
+    if chosen is not None:
+        suffix = DEFAULT_SUFFIX[chosen]
         given = set(words)
         if not given & {"-noisefile", "-noiseimage"} and outputs.noise_file:
             outputs = dataclasses.replace(outputs, noise_file=str(Path(outputs.noise_file).with_suffix(suffix)))
@@ -122,11 +128,28 @@ def for_formats(job: Job, files: FileOptions, words: Sequence[str]) -> Job:
     counts_photons = outputs.noise_file is not None and format_of(outputs.noise_file, files, job) != "smv"
     if counts_photons and "-adc" not in words:
         outputs = dataclasses.replace(outputs, adc_offset=0.0)
+    for path in filter(None, (outputs.noise_file, outputs.int_file)):
+        refuse_format(path, files, job)
     return dataclasses.replace(job, outputs=outputs)
 
 
+def refuse_format(path: str, files: FileOptions, job: Job) -> None:
+    """Refuse an image of counts whose format cannot hold it, before the work.
+
+    Raises
+    ------
+    NumbraggError
+        The image has several panels, and the format holds one.
+    """
+    kind = format_of(path, files, job)
+    if kind != "nxmx" and job.experiment.detector.has_panels:
+        raise NumbraggError(
+            f"cannot write {path}: {kind.upper()} holds one panel; write .h5 (NXmx) or -floatfile NAME.npy"
+        )
+
+
 def measured_pixels(job: Job) -> npt.NDArray[np.bool_]:
-    """Pixels whose counts mean something, shape (slow, fast): active and not bad."""
+    """Pixels whose counts mean something, of the shape of the image: active and not bad."""
     active = job.experiment.active_mask()
     bad = None if job.effects is None else job.effects.bad_pixels
     return active if bad is None else active & ~bad

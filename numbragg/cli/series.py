@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +28,7 @@ from numbragg.compat.more_options import add_options
 from numbragg.compat.report import geometry_lines
 from numbragg.errors import NumbraggError
 from numbragg.io.atomic import remove_leftovers
+from numbragg.io.numbered_files import file_name, one_run
 from numbragg.models.instrument import Instrument
 from numbragg.models.provenance import Provenance
 from numbragg.models.sampling import Sampling
@@ -79,12 +79,6 @@ def image_seed(seed: int, number: int) -> int:
     """Seed of the noise of image ``number``, from the seed of the series: 31 bits of NumPy's SeedSequence."""
     words = np.random.SeedSequence([seed % 2**64, number]).generate_state(1, np.uint32)
     return int(words[0] >> 1)
-
-
-def file_name(template: str, number: int) -> str:
-    """The template with its ``#`` replaced by a number of as many digits."""
-    first, width = template.index("#"), template.count("#")
-    return f"{template[:first]}{number:0{width}d}{template[first + width :]}"
 
 
 def run_series(options: Mapping[str, Any], words: list[str]) -> None:
@@ -139,23 +133,18 @@ def _counts(options: Mapping[str, Any], words: list[str]) -> tuple[int, float]:
 def _job(options: Mapping[str, Any], words: list[str], files: FileOptions, osc: float) -> Job:
     seeded = words if "-seed" in words else [*words, "-seed", str(DEFAULT_SEED)]
     named = set(words) & {"-noisefile", "-noiseimage"}
-    default = DEFAULT_NAME if files.format is None else f"image_#####{_SUFFIX[files.format]}"
-    full = [*seeded, "-osc", repr(osc), *([] if named else ["-noisefile", default])]
+    full = [*seeded, "-osc", repr(osc), *([] if named else ["-noisefile", DEFAULT_NAME])]
     job = build_job(full, "spec", geometry=options.get("geometry"), extras=extras_of(options))
     sampling = job.experiment.scan.sampling
     scan = dataclasses.replace(job.experiment.scan, sampling=Sampling(osc, sampling.count, sampling.step))
     job = dataclasses.replace(job, experiment=dataclasses.replace(job.experiment, scan=scan))
-    return add_options(for_formats(job, files, full), options)
-
-
-_SUFFIX = {"smv": ".img", "cbf": ".cbf", "nxmx": ".h5"}
+    return add_options(for_formats(job, files, words), options)
 
 
 def _template(name: str) -> str:
     """The name with the run of ``#`` that numbers replace; one is put in where there is none."""
     folder, base = os.path.split(name)
-    if "#" in folder or len(re.findall("#+", base)) > 1:
-        raise NumbraggError(f"{name}: the # that stand for the number must be one run, in the name of the file")
+    one_run(name)
     if "#" not in base:
         stem, suffix = os.path.splitext(base)
         base = f"{stem}_{'#' * DIGITS}{suffix}"

@@ -58,7 +58,7 @@ def write_cbf(
     Raises
     ------
     NumbraggError
-        Pixels that are not such numbers, or a file that cannot be written.
+        Several panels, pixels that are not such numbers, or a file that cannot be written.
 
     Warns
     -----
@@ -70,6 +70,8 @@ def write_cbf(
     -----
     Source: ``specs/30-formats.md``, clauses 30.65 to 30.67.
     """
+    if pixels.ndim == 3 or instrument.panels:
+        raise NumbraggError(f"cannot write {path}: CBF holds one panel; write .h5 (NXmx)")
     if pixels.ndim != 2 or pixels.size == 0 or pixels.dtype.kind not in "iu":
         raise NumbraggError(f"cannot write {path}: CBF needs whole numbers (slow, fast), not {pixels.dtype}")
     if pixels.min() < _LARGEST.min or pixels.max() > _LARGEST.max:

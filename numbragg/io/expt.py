@@ -15,11 +15,29 @@ from numbragg.errors import NumbraggError
 from numbragg.io.atomic import atomic_write
 from numbragg.io.input_file import first_line, input_file
 from numbragg.models.instrument import Instrument
+from numbragg.models.panel import Panel
 from numbragg.models.provenance import Provenance
 
 _IDENTITY = np.eye(3).ravel().tolist()
 _DIGITS = re.compile(r"(.*?)([0-9]+)(\.[^.0-9/]*)?$", re.DOTALL)
 PROVENANCE_KEY = "numbragg"
+NO_NAME = "Panel"
+"""What a panel without a name is called in the file."""
+_SAME = 1e-6
+"""Relative, of what all panels have in common; sizes are far from a million pixels."""
+_COMMON = {
+    "image_size": ("size", (0, 0)),
+    "pixel_size": ("size of the pixels", (0.0, 0.0)),
+    "gain": ("gain", 1.0),
+    "pedestal": ("pedestal", 0.0),
+    "thickness": ("thickness", 0.0),
+    "mu": ("attenuation", 0.0),
+}
+"""Entries of which an instrument has one for all panels: what they are called, and their value where missing."""
+
+Vector = npt.NDArray[np.float64]
+Frame = tuple[Vector, Vector, Vector]
+"""Origin, fast and slow."""
 
 
 class ExperimentFile(NamedTuple):
@@ -103,12 +121,12 @@ def read_expt(path: str | os.PathLike[str]) -> ExperimentFile:
     Raises
     ------
     NumbraggError
-        The file cannot be read, is no list of experiments, lacks a beam or a detector, or its detector has several
-        panels or oblong pixels.
+        The file cannot be read, is no list of experiments, lacks a beam or a detector, or its detector has oblong
+        pixels or panels that differ.
 
     Notes
     -----
-    Source: ``specs/30-formats.md``, clause 30.74.
+    Source: ``specs/30-formats.md``, clauses 30.74 and 30.96.
     """
     source = input_file(path)
     try:
@@ -179,12 +197,8 @@ def _beam(instrument: Instrument) -> dict[str, Any]:
 
 def _detector(instrument: Instrument) -> dict[str, Any]:
     absorbs = instrument.thickness > 0 and instrument.attenuation > 0
-    panel = {
-        "name": "Panel",
+    common = {
         "type": "SENSOR_PAD",
-        "fast_axis": instrument.fast_axis.tolist(),
-        "slow_axis": instrument.slow_axis.tolist(),
-        "origin": instrument.origin.tolist(),
         "raw_image_offset": [0, 0],
         "image_size": [instrument.n_fast, instrument.n_slow],
         "pixel_size": [instrument.pixel_size] * 2,
@@ -198,8 +212,18 @@ def _detector(instrument: Instrument) -> dict[str, Any]:
         "pedestal": instrument.pedestal,
         "px_mm_strategy": {"type": "ParallaxCorrectedPxMmStrategy" if absorbs else "SimplePxMmStrategy"},
     }
+    panels = [
+        {
+            "name": panel.name or NO_NAME,
+            "fast_axis": panel.fast_axis.tolist(),
+            "slow_axis": panel.slow_axis.tolist(),
+            "origin": panel.origin.tolist(),
+            **common,
+        }
+        for panel in instrument.all_panels
+    ]
     group = {
-        **panel,
+        **common,
         "name": "",
         "type": "",
         "fast_axis": [1.0, 0.0, 0.0],
@@ -214,9 +238,9 @@ def _detector(instrument: Instrument) -> dict[str, Any]:
         "gain": 1.0,
         "pedestal": 0.0,
         "px_mm_strategy": {"type": "SimplePxMmStrategy"},
-        "children": [{"panel": 0}],
+        "children": [{"panel": number} for number in range(len(panels))],
     }
-    return {"panels": [panel], "hierarchy": group}
+    return {"panels": panels, "hierarchy": group}
 
 
 def _scan(instrument: Instrument, first: int, n_images: int) -> dict[str, Any]:
@@ -257,24 +281,16 @@ def _experiment(source: Path, document: dict[str, Any]) -> ExperimentFile:
     beam, detector, scan, goniometer = (model(kind) for kind in ("beam", "detector", "scan", "goniometer"))
     if beam is None or detector is None:
         raise NumbraggError(f"{source}: the first experiment has no {'beam' if beam is None else 'detector'}")
-    panels = detector["panels"]
-    if len(panels) != 1:
-        raise NumbraggError(f"{source}: the detector has {len(panels)} panels; one is supported")
-    panel, origin, fast, slow = _placed(detector)
-    pixel = panel["pixel_size"]
-    if not abs(pixel[0] - pixel[1]) <= 1e-6 * pixel[0]:
-        raise NumbraggError(f"{source}: pixels are not square ({pixel[0]} x {pixel[1]} mm)")
+    panel, trusted = _common(detector["panels"])
     crystal, imageset = model("crystal"), model("imageset")
     n_images = 1 if scan is None else int(scan["image_range"][1] - scan["image_range"][0] + 1)
-    parallax = panel.get("px_mm_strategy", {}).get("type") == "ParallaxCorrectedPxMmStrategy"
+    parallax = _has_parallax(panel)
     exposures = [] if scan is None else scan.get("exposure_time", [])
-    instrument = Instrument(
+    instrument = Instrument.of_panels(
+        _placed(detector),
         n_fast=int(panel["image_size"][0]),
         n_slow=int(panel["image_size"][1]),
-        pixel_size=float(pixel[0]),
-        origin=origin,
-        fast_axis=fast,
-        slow_axis=slow,
+        pixel_size=float(panel["pixel_size"][0]),
         wavelength=float(beam["wavelength"]),
         beam_direction=-_unit(beam["direction"]),
         polarization_fraction=float(beam.get("polarization_fraction", 0.5)),
@@ -287,7 +303,7 @@ def _experiment(source: Path, document: dict[str, Any]) -> ExperimentFile:
         attenuation=float(panel.get("mu", 0.0)) if parallax else 0.0,
         gain=float(panel.get("gain", 1.0)),
         pedestal=float(panel.get("pedestal", 0.0)),
-        saturation=float(panel["trusted_range"][1] + panel.get("pedestal", 0.0)),
+        saturation=trusted + float(panel.get("pedestal", 0.0)),
         flux=float(beam.get("flux", 0.0)),
         cell_axes=None if crystal is None else _cell_axes(crystal, goniometer),
         space_group="P 1" if crystal is None else _space_group(crystal),
@@ -297,24 +313,73 @@ def _experiment(source: Path, document: dict[str, Any]) -> ExperimentFile:
     return ExperimentFile(instrument, images, n_images if scan is not None else max(1, len(images)), provenance)
 
 
-def _placed(
-    detector: dict[str, Any],
-) -> tuple[dict[str, Any], npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The panel with its place: its own frame within that of each group above it."""
-    panel = detector["panels"][0]
-    frames = [panel]
-    node = detector.get("hierarchy")
-    groups = []
-    while node is not None:
-        groups.append(node)
-        node = next((child for child in node.get("children", []) if "panel" not in child), None)
-    frames += reversed(groups)
-    origin, fast, slow = np.zeros(3), np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])
-    for frame in reversed(frames):
-        turn = np.stack([fast, slow, np.cross(fast, slow)], axis=1)
-        origin = origin + turn @ np.array(frame["origin"], dtype=float)
-        fast, slow = (turn @ _unit(frame[key]) for key in ("fast_axis", "slow_axis"))
-    return panel, origin, fast, slow
+def _common(panels: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], float]:
+    """A panel that says of all what an instrument says once, and the smallest of their largest trusted counts."""
+    if not panels:
+        raise NumbraggError("the detector has no panel")
+    first = panels[0]
+    for number, panel in enumerate(panels):
+        fast, slow = (float(size) for size in panel["pixel_size"])
+        if not abs(fast - slow) <= _SAME * fast:
+            raise NumbraggError(f"pixels are not square ({fast} x {slow} mm in {_title(panels, number)})")
+        for key, (what, default) in _COMMON.items():
+            one, other = first.get(key, default), panel.get(key, default)
+            if np.shape(one) != np.shape(other) or not np.allclose(one, other, rtol=_SAME, atol=0.0):
+                raise NumbraggError(
+                    f"{_title(panels, 0)} and {_title(panels, number)} differ in {what} ({one} and {other}); "
+                    "panels that agree are supported"
+                )
+        if _has_parallax(panel) != _has_parallax(first):
+            raise NumbraggError(f"{_title(panels, 0)} and {_title(panels, number)} differ in parallax")
+    return first, min(float(panel["trusted_range"][1]) for panel in panels)
+
+
+def _title(panels: Sequence[dict[str, Any]], number: int) -> str:
+    name = str(panels[number].get("name", NO_NAME))
+    return f"panel {number}" if name in ("", NO_NAME) else f"panel {number} ({name})"
+
+
+def _has_parallax(panel: dict[str, Any]) -> bool:
+    return bool(panel.get("px_mm_strategy", {}).get("type") == "ParallaxCorrectedPxMmStrategy")
+
+
+def _placed(detector: dict[str, Any]) -> list[Panel]:
+    """The panels with their places: their own frames within those of the groups above them."""
+    panels = detector["panels"]
+    places: dict[int, Frame] = {}
+    laboratory = (np.zeros(3), np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]))
+    root = detector.get("hierarchy")
+    # A list of what is still to be placed: groups may lie deeper than functions can call themselves.
+    roots = [{"panel": number} for number in range(len(panels))] if root is None else [root]
+    waiting: list[tuple[dict[str, Any], Frame]] = [(node, laboratory) for node in roots]
+    while waiting:
+        node, outer = waiting.pop()
+        if "panel" in node:
+            number = int(node["panel"])
+            if number in places or number < 0:
+                raise ValueError(f"panel {number} stands twice among the groups")
+            places[number] = _within(outer, panels[number])
+        else:
+            inner = _within(outer, node)
+            waiting.extend((child, inner) for child in node.get("children", []))
+    if len(places) != len(panels):
+        missing = next(number for number in range(len(panels)) if number not in places)
+        raise NumbraggError(f"{_title(panels, missing)} stands in no group")
+    names = [str(panel.get("name", "")) for panel in panels]
+    return [
+        Panel(origin=origin, fast_axis=fast, slow_axis=slow, name="" if name == NO_NAME else name)
+        for name, (origin, fast, slow) in zip(names, (places[i] for i in range(len(panels))), strict=True)
+    ]
+
+
+def _within(outer: Frame, frame: dict[str, Any]) -> Frame:
+    """The frame of a panel or a group, given in that of the group above it."""
+    origin, fast, slow = outer
+    turn = np.stack([fast, slow, np.cross(fast, slow)], axis=1)
+    shift = np.array(frame["origin"], dtype=float)
+    if shift.shape != (3,):
+        raise NumbraggError(f"an origin is no vector of three numbers: {frame['origin']}")
+    return origin + turn @ shift, turn @ _unit(frame["fast_axis"]), turn @ _unit(frame["slow_axis"])
 
 
 def _unit(vector: Any) -> npt.NDArray[np.float64]:

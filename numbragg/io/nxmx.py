@@ -1,5 +1,6 @@
 """Images in HDF5 as the NeXus application definition NXmx lays them out (specs/30-formats.md, 30.75 to 30.79)."""
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,21 +13,39 @@ import numpy.typing as npt
 from numbragg.errors import NumbraggError
 from numbragg.io.atomic import atomic_path
 from numbragg.io.input_file import first_line, input_file
+from numbragg.io.nexus import add_group, text_of
+from numbragg.io.nxmx_instrument import (
+    PROVENANCE,
+    TO_MCSTAS,
+    Slab,
+    common_size,
+    find_modules,
+    read_instrument,
+    slab_of,
+    write_instrument,
+    write_sample,
+)
 from numbragg.models.instrument import Instrument
 from numbragg.models.provenance import Provenance
 
-Compression = Literal["gzip", "bitshuffle", "none"]
+__all__ = [
+    "TO_MCSTAS",
+    "DataFile",
+    "count_nxmx_images",
+    "read_nxmx",
+    "read_nxmx_instrument",
+    "read_nxmx_provenance",
+    "write_nxmx",
+    "write_nxmx_data",
+]
 
-TO_MCSTAS = np.diag([-1.0, 1.0, -1.0])
-"""From the imgCIF frame, X along the spindle and Z towards the source, to McStas's; its own inverse."""
+Compression = Literal["gzip", "bitshuffle", "none"]
+Images = npt.NDArray[np.generic]
+
 DATA = "/entry/data/data"
-PROVENANCE = "/entry/simulation"
-THINNEST = 1e-9
-"""Metres, written for a sensor without thickness: readers correct for parallax and refuse 0."""
+PANELS = "numbragg_panels"
 _INSTALL = "HDF5 files need h5py and hdf5plugin: pip install numbragg[hdf5]"
 _EFFORT = 4
-_STAY = 1e-6
-"""Degrees by which two images of a rotation differ from their usual step at most."""
 
 
 class DataFile(NamedTuple):
@@ -52,13 +71,13 @@ def write_nxmx(
     path
         The file, replaced when it exists.
     images
-        Counts, (slow, fast) or (image, slow, fast), whole numbers of at most 32 bits; or files of `write_nxmx_data` in
-        the folder of ``path``.
+        Counts, of the shape of the instrument, (slow, fast) or (panel, slow, fast), or of several images with their
+        number ahead of it, whole numbers of at most 32 bits; or files of `write_nxmx_data` in the folder of ``path``.
     instrument
         Detector, beam, rotation and crystal, X along the spindle and Z towards the source; image k begins at
         ``phi_start + k * osc``.
     active
-        Boolean, (slow, fast): the other pixels were not measured.
+        Boolean, of the shape of the instrument: the other pixels were not measured.
     compression
         "gzip" (read by every HDF5 library), "bitshuffle" (with LZ4; readers need its plugin) or "none".
     provenance
@@ -71,10 +90,14 @@ def write_nxmx(
 
     Notes
     -----
-    Source: ``specs/30-formats.md``, clauses 30.75 to 30.78.
+    Source: ``specs/30-formats.md``, clauses 30.75 to 30.78. In the file several panels lie below each other.
     """
     h5py = _h5py()
-    shape = (instrument.n_slow, instrument.n_fast)
+    shape = instrument.shape
+    in_file = (-1, instrument.n_fast)
+    if active is not None and active.shape != shape:
+        raise NumbraggError(f"cannot write {path}: the measured pixels have the shape {active.shape}, not {shape}")
+    mask = None if active is None or active.all() else np.where(active, 0, 1).astype(np.uint32).reshape(in_file)
     if isinstance(images, np.ndarray):
         stack = _checked(path, images, shape)
         count, kind = len(stack), stack.dtype
@@ -82,15 +105,15 @@ def write_nxmx(
         count = sum(file.n_images for file in images)
         kind = _common_type(path, images)
     with _created(path) as file:
-        entry = _group(file, "entry", "NXentry", default="data")
+        entry = add_group(file, "entry", "NXentry", default="data")
         entry["definition"] = "NXmx"
-        data = _group(entry, "data", "NXdata", signal="data")
+        data = add_group(entry, "data", "NXdata", signal="data")
         if isinstance(images, np.ndarray):
             _write_stack(data, stack, compression)
         else:
-            _link(h5py, data, images, (count, *shape), kind)
-        _write_sample(entry, instrument, count)
-        _write_instrument(entry, instrument, kind, active)
+            _link(h5py, data, images, (count, math.prod(shape[:-1]), shape[-1]), kind)
+        write_sample(entry, instrument, count)
+        write_instrument(entry, instrument, kind, mask)
         if provenance is not None:
             _write_provenance(entry, provenance)
 
@@ -104,18 +127,20 @@ def write_nxmx_data(
 ) -> DataFile:
     """Write some images of a series into a file of their own, for `write_nxmx` to link.
 
-    Parameters as of `write_nxmx`; ``images`` has three dimensions.
+    Parameters as of `write_nxmx`; ``images`` are (image, slow, fast) or (image, panel, slow, fast).
     """
-    stack = _checked(path, images, images.shape[-2:])
+    stack = _checked(path, images, images.shape[1:] if images.ndim in (3, 4) else images.shape[-2:])
     with _created(path) as file:
-        entry = _group(file, "entry", "NXentry", default="data")
-        _write_stack(_group(entry, "data", "NXdata", signal="data"), stack, compression)
+        entry = add_group(file, "entry", "NXentry", default="data")
+        data = _write_stack(add_group(entry, "data", "NXdata", signal="data"), stack, compression)
+        if stack.ndim == 4:
+            data.attrs[PANELS] = np.int32(stack.shape[1])
         if provenance is not None:
             _write_provenance(entry, provenance)
     return DataFile(os.fspath(path), len(stack))
 
 
-def read_nxmx(path: str | os.PathLike[str], image: int | None = None) -> npt.NDArray[np.generic]:
+def read_nxmx(path: str | os.PathLike[str], image: int | None = None) -> Images:
     """Read the images of a file, or one of them.
 
     Parameters
@@ -128,7 +153,8 @@ def read_nxmx(path: str | os.PathLike[str], image: int | None = None) -> npt.NDA
     Returns
     -------
     ndarray
-        (image, slow, fast), or (slow, fast) for one, in the number type of the file.
+        (image, slow, fast), or (slow, fast) for one, in the number type of the file; of a file with several modules
+        (image, panel, slow, fast) and (panel, slow, fast).
 
     Raises
     ------
@@ -137,20 +163,26 @@ def read_nxmx(path: str | os.PathLike[str], image: int | None = None) -> npt.NDA
 
     Notes
     -----
-    Source: ``specs/30-formats.md``, clause 30.79.
+    Source: ``specs/30-formats.md``, clauses 30.79 and 30.96.
     """
-    with _opened(path) as file:
+    with _opened(path) as file, _described(path):
         data = file.get(DATA)
-        if data is None or getattr(data, "ndim", 0) not in (2, 3) or data.dtype.kind not in "iuf":
+        if data is None or getattr(data, "ndim", 0) not in (2, 3, 4) or data.dtype.kind not in "iuf":
             raise NumbraggError(f"{path}: no images at {DATA}: not an NXmx file")
         _require_parts(path, data)
-        if image is None:
-            stack = data[()] if data.ndim == 3 else data[()][None]
-            return np.asarray(stack)
-        count = data.shape[0] if data.ndim == 3 else 1
-        if not 0 <= image < count:
+        modules, below = find_modules(file), int(data.attrs.get(PANELS, 1))
+        count = data.shape[0] if data.ndim > 2 else 1
+        if image is not None and not 0 <= image < count:
             raise NumbraggError(f"{path}: image {image} asked for, but there are {count}, counted from 0")
-        return np.asarray(data[image] if data.ndim == 3 else data[()])
+        some = slice(None) if image is None else slice(image, image + 1)
+        frames = data[some] if data.ndim > 2 else data[()][None]
+        if len(modules) > 1:
+            frames = _cut(frames, [slab_of(module) for module in modules])
+        elif modules and frames.ndim == 4:
+            frames = _cut(frames, [slab_of(modules[0])])[:, 0]
+        elif below > 1:
+            frames = frames.reshape(len(frames), below, -1, frames.shape[-1])
+        return np.asarray(frames if image is None else frames[0])
 
 
 def count_nxmx_images(path: str | os.PathLike[str]) -> int:
@@ -159,7 +191,7 @@ def count_nxmx_images(path: str | os.PathLike[str]) -> int:
         data = file.get(DATA)
         if data is None:
             raise NumbraggError(f"{path}: no images at {DATA}: not an NXmx file")
-        return int(data.shape[0]) if data.ndim == 3 else 1
+        return int(data.shape[0]) if data.ndim > 2 else 1
 
 
 def read_nxmx_instrument(path: str | os.PathLike[str]) -> Instrument:
@@ -168,18 +200,13 @@ def read_nxmx_instrument(path: str | os.PathLike[str]) -> Instrument:
     Raises
     ------
     NumbraggError
-        The file cannot be read, is not NXmx, or lacks an entry.
+        The file cannot be read, is not NXmx, lacks an entry, or has modules that differ in size.
     """
-    with _opened(path) as file:
+    with _opened(path) as file, _described(path):
         definition = file.get("/entry/definition")
-        if definition is None or _text(definition) != "NXmx":
+        if definition is None or text_of(definition) != "NXmx":
             raise NumbraggError(f"{path} is not an NXmx file: /entry/definition does not say so")
-        try:
-            return _read_instrument(file)
-        except KeyError as error:
-            raise NumbraggError(f"{path}: an entry is missing: {first_line(error)}") from error
-        except (TypeError, ValueError, AttributeError, IndexError) as error:
-            raise NumbraggError(f"{path}: an entry is not what it should be: {first_line(error)}") from error
+        return read_instrument(file)
 
 
 def read_nxmx_provenance(path: str | os.PathLike[str]) -> Provenance | None:
@@ -188,7 +215,7 @@ def read_nxmx_provenance(path: str | os.PathLike[str]) -> Provenance | None:
         group = file.get(PROVENANCE)
         if group is None:
             return None
-        return Provenance.from_entries({key: _text(value) for key, value in group.items() if key.isupper()})
+        return Provenance.from_entries({key: text_of(value) for key, value in group.items() if key.isupper()})
 
 
 def _h5py() -> Any:
@@ -212,6 +239,19 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 
 @contextmanager
+def _described(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what goes wrong with the entries of a file into one line that names the file."""
+    try:
+        yield
+    except NumbraggError as error:
+        raise NumbraggError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    except KeyError as error:
+        raise NumbraggError(f"{path}: an entry is missing: {first_line(error)}") from error
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        raise NumbraggError(f"{path}: an entry is not what it should be: {first_line(error)}") from error
+
+
+@contextmanager
 def _created(path: str | os.PathLike[str]) -> Iterator[Any]:
     h5py = _h5py()
     with atomic_path(path) as temporary:
@@ -224,10 +264,11 @@ def _created(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 
 def _checked(path: str | os.PathLike[str], images: npt.NDArray[np.integer], shape: tuple[int, ...]) -> Any:
-    stack = images[None] if images.ndim == 2 else images
-    if stack.ndim != 3 or stack.size == 0 or stack.dtype.kind not in "iu" or stack.shape[1:] != shape:
+    stack = images[None] if images.ndim == len(shape) else images
+    if stack.size == 0 or stack.dtype.kind not in "iu" or stack.shape[1:] != shape or len(shape) < 2:
+        wanted = ", ".join(str(size) for size in shape)
         raise NumbraggError(
-            f"cannot write {path}: whole numbers of shape (image, {shape[0]}, {shape[1]}) are needed, "
+            f"cannot write {path}: whole numbers of shape (image, {wanted}) are needed, "
             f"not {images.dtype} {images.shape}"
         )
     if stack.dtype.itemsize > 4:
@@ -247,23 +288,6 @@ def _common_type(path: str | os.PathLike[str], files: Sequence[DataFile]) -> np.
         return kind
 
 
-def _group(parent: Any, name: str, kind: str, **attributes: str) -> Any:
-    group = parent.create_group(name)
-    group.attrs["NX_class"] = kind
-    for key, value in attributes.items():
-        group.attrs[key] = value
-    return group
-
-
-def _field(parent: Any, name: str, value: Any, unit: str | None = None, **attributes: Any) -> Any:
-    field = parent.create_dataset(name, data=value)
-    if unit is not None:
-        field.attrs["units"] = unit
-    for key, item in attributes.items():
-        field.attrs[key] = item
-    return field
-
-
 def _filters(compression: Compression) -> dict[str, Any]:
     if compression == "gzip":
         return {"compression": "gzip", "compression_opts": _EFFORT, "shuffle": True}
@@ -276,8 +300,29 @@ def _filters(compression: Compression) -> dict[str, Any]:
     return {}
 
 
-def _write_stack(group: Any, stack: npt.NDArray[np.integer], compression: Compression) -> None:
-    group.create_dataset("data", data=stack, chunks=(1, *stack.shape[1:]), **_filters(compression))
+def _write_stack(group: Any, stack: npt.NDArray[np.integer], compression: Compression) -> Any:
+    slow, fast = stack.shape[-2:]
+    return group.create_dataset(
+        "data", data=stack.reshape(len(stack), -1, fast), chunks=(1, slow, fast), **_filters(compression)
+    )
+
+
+def _cut(frames: Images, slabs: Sequence[Slab]) -> Images:
+    """Cut the panels out of images, (image, panel, slow, fast)."""
+    panel = common_size(slabs)
+    below = [(number * panel[0], 0) for number in range(len(slabs))]
+    if [slab.origin for slab in slabs] == below and frames.shape[1:] == (len(slabs) * panel[0], panel[1]):
+        return frames.reshape(len(frames), len(slabs), *panel)
+    cut = []
+    for slab in slabs:
+        ends = [first + size for first, size in zip(slab.origin, slab.size, strict=True)]
+        if len(ends) != frames.ndim - 1 or any(end > size for end, size in zip(ends, frames.shape[1:], strict=True)):
+            raise NumbraggError(
+                f"the module {slab.name}, {slab.size} at {slab.origin}, does not lie in an image of {frames.shape[1:]}"
+            )
+        place = (slice(None), *(slice(*pair) for pair in zip(slab.origin, ends, strict=True)))
+        cut.append(frames[place].reshape(len(frames), *panel))
+    return np.stack(cut, axis=1)
 
 
 def _link(h5py: Any, group: Any, files: Sequence[DataFile], shape: tuple[int, ...], kind: np.dtype[np.generic]) -> None:
@@ -296,115 +341,12 @@ def _link(h5py: Any, group: Any, files: Sequence[DataFile], shape: tuple[int, ..
     h5py.h5d.create(group.id, b"data", h5py.h5t.py_create(kind, logical=True), whole, properties)
 
 
-def _write_sample(entry: Any, instrument: Instrument, count: int) -> None:
-    sample = _group(entry, "sample", "NXsample")
-    sample["name"] = "simulated crystal"
-    moves = _group(sample, "transformations", "NXtransformations")
-    # A still has no axis: a reader would take one for a rotation of width 0.
-    if not instrument.is_still:
-        begins = instrument.phi_start + instrument.osc * np.arange(count)
-        axis = {
-            "transformation_type": "rotation",
-            "vector": TO_MCSTAS @ instrument.spindle_axis,
-            "depends_on": ".",
-        }
-        _field(moves, "omega", begins, "deg", **axis)
-        _field(moves, "omega_end", begins + instrument.osc, "deg")
-        _field(moves, "omega_increment_set", instrument.osc, "deg")
-        sample["depends_on"] = "/entry/sample/transformations/omega"
-    else:
-        sample["depends_on"] = "."
-    if instrument.cell_axes is not None:
-        axes = TO_MCSTAS @ instrument.cell_axes.T
-        volume = float(np.linalg.det(axes))
-        reciprocal = np.array([np.cross(axes[:, i - 2], axes[:, i - 1]) for i in range(3)]) / volume
-        lengths = np.linalg.norm(axes, axis=0)
-        cosines = [axes[:, i - 2] @ axes[:, i - 1] / lengths[i - 2] / lengths[i - 1] for i in range(3)]
-        _field(sample, "unit_cell", [*lengths, *np.degrees(np.arccos(cosines))])
-        # Rows a*, b*, c*, in 1/angstrom and McStas's frame at phi = 0.
-        _field(sample, "ub_matrix", reciprocal.T[None])
-
-
-def _write_instrument(
-    entry: Any, instrument: Instrument, kind: np.dtype[np.generic], active: npt.NDArray[np.bool_] | None
-) -> None:
-    group = _group(entry, "instrument", "NXinstrument")
-    group["name"] = "numbragg"
-    source = _group(entry, "source", "NXsource")
-    source["name"] = "simulated"
-    source["probe"] = "x-ray"
-    beam = _group(group, "beam", "NXbeam")
-    _field(beam, "incident_wavelength", instrument.wavelength, "angstrom")
-    _field(beam, "incident_polarization_stokes", [1.0, *_stokes(instrument)])
-    if instrument.flux > 0:
-        _field(beam, "total_flux", instrument.flux, "Hz")
-    detector = _group(group, "detector", "NXdetector")
-    detector["depends_on"] = "/entry/instrument/detector/transformations/translation"
-    detector["description"] = "simulated area detector"
-    detector["type"] = "PIXEL"
-    for name, value, unit in (
-        ("distance", instrument.distance * 1e-3, "m"),
-        ("beam_center_x", instrument.beam_centre[0] / instrument.pixel_size, "pixel"),
-        ("beam_center_y", instrument.beam_centre[1] / instrument.pixel_size, "pixel"),
-        ("x_pixel_size", instrument.pixel_size * 1e-3, "m"),
-        ("y_pixel_size", instrument.pixel_size * 1e-3, "m"),
-        ("count_time", instrument.exposure, "s"),
-        ("frame_time", instrument.exposure, "s"),
-        ("sensor_thickness", max(instrument.thickness * 1e-3, THINNEST), "m"),
-    ):
-        _field(detector, name, value, unit)
-    detector["sensor_material"] = "Si"
-    detector["saturation_value"] = np.int32(instrument.saturation)
-    detector["underload_value"] = np.int32(0)
-    detector["bit_depth_readout"] = np.int32(8 * kind.itemsize)
-    if active is not None and not active.all():
-        mask = np.where(active, 0, 1).astype(np.uint32)
-        detector.create_dataset("pixel_mask", data=mask, compression="gzip", shuffle=True)
-    for key in ("thickness", "attenuation", "gain", "pedestal"):
-        detector.attrs[f"numbragg_{key}"] = float(getattr(instrument, key))
-    _write_geometry(detector, instrument)
-
-
-def _write_geometry(detector: Any, instrument: Instrument) -> None:
-    """The module's axes, and the translation from the sample to the corner of the first pixel."""
-    moves = _group(detector, "transformations", "NXtransformations")
-    origin = TO_MCSTAS @ instrument.origin * 1e-3
-    length = float(np.linalg.norm(origin))
-    place = {"transformation_type": "translation", "vector": origin / length, "depends_on": "."}
-    _field(moves, "translation", length, "m", **place)
-    module = _group(detector, "module", "NXdetector_module")
-    module["data_origin"] = np.array([0, 0], dtype=np.int32)
-    module["data_size"] = np.array([instrument.n_slow, instrument.n_fast], dtype=np.int32)
-    module["data_stride"] = np.array([1, 1], dtype=np.int32)
-    corner = "/entry/instrument/detector/module/module_offset"
-    for name, value, vector, depends_on in (
-        ("module_offset", 0.0, np.array([0.0, 0.0, 1.0]), "/entry/instrument/detector/transformations/translation"),
-        ("fast_pixel_direction", instrument.pixel_size * 1e-3, TO_MCSTAS @ instrument.fast_axis, corner),
-        ("slow_pixel_direction", instrument.pixel_size * 1e-3, TO_MCSTAS @ instrument.slow_axis, corner),
-    ):
-        attributes = {"transformation_type": "translation", "vector": vector, "offset": np.zeros(3)}
-        _field(module, name, value, "m", **attributes, offset_units="m", depends_on=depends_on)
-
-
-def _stokes(instrument: Instrument) -> list[float]:
-    """S1, S2 and S3 over S0 of linearly polarised light: S1 is 1 along X."""
-    x, y, _ = np.cross(instrument.polarization_normal, instrument.beam_direction)
-    degree = 2.0 * instrument.polarization_fraction - 1.0
-    twice = 2.0 * np.arctan2(y, x)
-    return [float(degree * np.cos(twice)), float(degree * np.sin(twice)), 0.0]
-
-
 def _write_provenance(entry: Any, provenance: Provenance) -> None:
-    group = _group(entry, "simulation", "NXprocess")
+    group = add_group(entry, "simulation", "NXprocess")
     group["program"] = "numbragg"
     group["version"] = provenance.version
     for key, value in provenance.entries().items():
         group[key] = value
-
-
-def _text(field: Any) -> str:
-    value = field[()]
-    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _require_parts(path: str | os.PathLike[str], data: Any) -> None:
@@ -414,122 +356,3 @@ def _require_parts(path: str | os.PathLike[str], data: Any) -> None:
     for part in data.virtual_sources():
         if not Path(os.fspath(path)).parent.joinpath(part.file_name).is_file():
             raise NumbraggError(f"{path}: the data file {part.file_name} that it links is missing")
-
-
-def _read_instrument(file: Any) -> Instrument:
-    detector, beam = file["/entry/instrument/detector"], file["/entry/instrument/beam"]
-    modules = [item for item in detector.values() if item.attrs.get("NX_class") in ("NXdetector_module",)]
-    if len(modules) != 1:
-        raise NumbraggError(f"{file.filename}: the detector has {len(modules)} modules; one is supported")
-    module = modules[0]
-    fast, slow = module["fast_pixel_direction"], module["slow_pixel_direction"]
-    turn, origin = _chain(file, fast.attrs["depends_on"])
-    pixel, other = _length(fast) * 1e3, _length(slow) * 1e3
-    if abs(pixel - other) > 1e-6 * pixel:
-        raise NumbraggError(f"{file.filename}: pixels are not square ({pixel:g} x {other:g} mm)")
-    thickness = float(detector.attrs.get("numbragg_thickness", _length(detector["sensor_thickness"]) * 1e3))
-    spindle, start, osc = _rotation(file)
-    stokes = (
-        np.array(beam["incident_polarization_stokes"][()]) if "incident_polarization_stokes" in beam else np.zeros(4)
-    )
-    degree, angle = float(np.hypot(stokes[1], stokes[2])), 0.5 * np.arctan2(stokes[2], stokes[1])
-    n_slow, n_fast = (int(size) for size in module["data_size"][()][-2:])
-    return Instrument(
-        n_fast=n_fast,
-        n_slow=n_slow,
-        pixel_size=pixel,
-        origin=TO_MCSTAS @ origin * 1e3,
-        fast_axis=TO_MCSTAS @ turn @ fast.attrs["vector"],
-        slow_axis=TO_MCSTAS @ turn @ slow.attrs["vector"],
-        wavelength=float(np.ravel(beam["incident_wavelength"][()])[0])
-        * _WAVELENGTH[_unit(beam["incident_wavelength"])],
-        polarization_fraction=(1.0 + degree) / 2.0,
-        polarization_normal=np.array([-np.sin(angle), np.cos(angle), 0.0]),
-        spindle_axis=spindle,
-        phi_start=start,
-        osc=osc,
-        exposure=float(detector["count_time"][()]) if "count_time" in detector else 1.0,
-        thickness=thickness,
-        attenuation=float(detector.attrs.get("numbragg_attenuation", 0.0)),
-        gain=float(detector.attrs.get("numbragg_gain", 1.0)),
-        pedestal=float(detector.attrs.get("numbragg_pedestal", 0.0)),
-        saturation=float(detector["saturation_value"][()]) if "saturation_value" in detector else 2.0**31 - 1,
-        flux=float(beam["total_flux"][()]) if "total_flux" in beam else 0.0,
-        cell_axes=_read_cell(file),
-    )
-
-
-_WAVELENGTH = {"angstrom": 1.0, "A": 1.0, "nm": 10.0, "m": 1e10}
-_LENGTH = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "micron": 1e-6}
-
-
-def _unit(field: Any) -> str:
-    value = field.attrs.get("units", "")
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _length(field: Any) -> float:
-    """A length, in metres."""
-    if _unit(field) not in _LENGTH:
-        raise ValueError(f"{field.name} has the unit '{_unit(field)}'; known are {', '.join(_LENGTH)}")
-    return float(np.ravel(field[()])[0]) * _LENGTH[_unit(field)]
-
-
-def _axis(field: Any) -> npt.NDArray[np.float64]:
-    vector = np.array(field.attrs["vector"], dtype=float)
-    return np.asarray(vector / np.linalg.norm(vector))
-
-
-def _chain(file: Any, path: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Rotation and translation, metres, of a chain of transformations."""
-    from scipy.spatial.transform import Rotation
-
-    turn, shift = np.eye(3), np.zeros(3)
-    seen = set()
-    while path not in (".", b"."):
-        field = file[path]
-        if field.name in seen:
-            raise ValueError(f"the axes at {field.name} depend on each other")
-        seen.add(field.name)
-        offset = np.array(field.attrs.get("offset", np.zeros(3)), dtype=float)
-        offset_unit = field.attrs.get("offset_units", "m")
-        offset = offset * _LENGTH[offset_unit.decode() if isinstance(offset_unit, bytes) else str(offset_unit)]
-        if field.attrs["transformation_type"] in ("rotation", b"rotation"):
-            step = Rotation.from_rotvec(np.radians(float(np.ravel(field[()])[0])) * _axis(field)).as_matrix()
-            turn, shift = step @ turn, step @ shift + offset
-        else:
-            shift = shift + (_length(field) * _axis(field) if np.any(field[()]) else 0.0) + offset
-        path = _absolute(field, field.attrs.get("depends_on", "."))
-    return turn, shift
-
-
-def _absolute(field: Any, path: Any) -> str:
-    """Path of what a field depends on, which may be given relative to its group."""
-    text = path.decode() if isinstance(path, bytes) else str(path)
-    return text if text.startswith("/") or text == "." else f"{field.parent.name}/{text}"
-
-
-def _rotation(file: Any) -> tuple[npt.NDArray[np.float64], float, float]:
-    """Spindle axis, first angle and width of an image, degrees."""
-    path = _text(file["/entry/sample/depends_on"])
-    if path == ".":
-        return np.array([1.0, 0.0, 0.0]), 0.0, 0.0
-    field = file[path]
-    while np.size(field[()]) == 1 and field.attrs.get("depends_on", ".") not in (".", b"."):
-        # Of several axes the one that moves is meant.
-        field = file[_absolute(field, field.attrs["depends_on"])]
-    begins = np.ravel(field[()]).astype(float)
-    ends = field.parent.get(f"{field.name.rsplit('/', 1)[1]}_end")
-    widths = np.ravel(ends[()]) - begins if ends is not None else np.diff(begins)
-    width = float(np.median(widths)) if len(widths) else 0.0
-    if len(widths) and np.abs(widths - width).max() > _STAY:
-        raise ValueError(f"the widths of the images at {field.name} differ")
-    return TO_MCSTAS @ _axis(field), float(begins[0]), width
-
-
-def _read_cell(file: Any) -> npt.NDArray[np.float64] | None:
-    if "/entry/sample/ub_matrix" not in file or PROVENANCE not in file:
-        return None
-    a, b, c = file["/entry/sample/ub_matrix"][()][0].T
-    direct = np.array([np.cross(b, c), np.cross(c, a), np.cross(a, b)]) / (a @ np.cross(b, c))
-    return np.asarray(direct @ TO_MCSTAS)

@@ -54,6 +54,8 @@ def write_smv(path: str | os.PathLike[str], pixels: NDArray[np.uint16], header: 
     -----
     Source: ``specs/30-formats.md``, clauses 30.20 to 30.23.
     """
+    if pixels.ndim == 3:
+        raise NumbraggError(f"cannot write {path}: SMV holds one panel; write .h5 (NXmx)")
     if pixels.dtype != np.uint16 or pixels.ndim != 2 or pixels.size == 0:
         raise NumbraggError(f"cannot write {path}: SMV needs uint16 (slow, fast), not {pixels.dtype} {pixels.shape}")
     text = _header_text(path, pixels.shape, header)

@@ -1,6 +1,8 @@
 """What a file says about how an image was taken."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,7 @@ from numbragg.models._checks import (
     require_positive,
     require_vector,
 )
+from numbragg.models.panel import Panel
 
 Vector = npt.NDArray[np.float64]
 
@@ -68,6 +71,9 @@ class Instrument:
         Direct vectors a, b, c as rows at phi = 0, angstrom, shape (3, 3); None without a crystal.
     space_group
         Hermann-Mauguin symbol.
+    panels
+        Of several panels of n_fast x n_slow pixels, where each is; empty for one, which ``origin`` and the axes place.
+        With several these place the detector as a whole: what distance and beam centre are counted from.
     """
 
     n_fast: int
@@ -92,6 +98,7 @@ class Instrument:
     flux: float = 0.0
     cell_axes: Vector | None = None
     space_group: str = "P 1"
+    panels: tuple[Panel, ...] = ()
 
     def __post_init__(self) -> None:
         require_count("detector", n_fast=self.n_fast, n_slow=self.n_slow)
@@ -113,6 +120,42 @@ class Instrument:
             require_finite("crystal", cell_axes=self.cell_axes)
             if self.cell_axes.shape != (3, 3) or np.linalg.det(self.cell_axes) <= 0:
                 raise NumbraggError("crystal: a, b and c must be three vectors of a right-handed cell")
+
+    @classmethod
+    def of_panels(cls, panels: Sequence[Panel], *, beam_direction: Vector, **others: Any) -> "Instrument":
+        """Make an instrument of one panel, or of several as the one whose centre lies nearest to the beam places them.
+
+        Parameters
+        ----------
+        panels
+            In the frame of the instrument; at least one.
+        beam_direction, others
+            As of `Instrument`.
+        """
+        pixel, size = others["pixel_size"], (others["n_fast"], others["n_slow"])
+        centres = np.array([p.origin + 0.5 * pixel * (size[0] * p.fast_axis + size[1] * p.slow_axis) for p in panels])
+        along = centres @ beam_direction / np.linalg.norm(centres, axis=1)
+        first = panels[int(np.argmax(along))]
+        return cls(
+            origin=first.origin,
+            fast_axis=first.fast_axis,
+            slow_axis=first.slow_axis,
+            beam_direction=beam_direction,
+            panels=tuple(panels) if len(panels) > 1 else (),
+            **others,
+        )
+
+    @property
+    def all_panels(self) -> tuple[Panel, ...]:
+        """Where each panel is, also where there is only one."""
+        only = Panel(origin=self.origin, fast_axis=self.fast_axis, slow_axis=self.slow_axis)
+        return self.panels or (only,)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an image: (slow, fast), or (panel, slow, fast)."""
+        size = (self.n_slow, self.n_fast)
+        return (len(self.panels), *size) if self.panels else size
 
     @property
     def is_still(self) -> bool:
