@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numbragg.assembly import Assembly
 from numbragg.errors import NumbraggError
 from numbragg.io.atomic import atomic_write
 from numbragg.io.contrast import Contrast, choose_contrast, reduce_blocks
@@ -39,6 +40,8 @@ ROUND_RESOLUTIONS = (
 MOST_LABELS = 60
 HEIGHT_OF_LETTER, WIDTH_OF_LETTER = 1.5, 0.82
 """Pixels of the picture for each point of the size of a letter."""
+SIZE_OF_CAPTION, WIDTH_OF_CAPTION = 8.0, 6.9
+"""Points, and pixels that a letter of this size takes; a long caption has smaller ones."""
 SMALLEST_CIRCLE = 5.0
 """Radius, pixels of the picture: the spot stays visible in it."""
 
@@ -58,12 +61,15 @@ class View(NamedTuple):
     rings: tuple[float, ...] | None = None
     """Resolutions, angstrom; None chooses."""
     spots: Predictions | None = None
+    """In the pixels of ``pixels``."""
     roi: Roi | None = None
     """First and last fast, first and last slow pixel, inclusive; None draws all."""
     maximum: float | None = None
     """Value drawn black; None chooses."""
     active: npt.NDArray[np.bool_] | None = None
     """(slow, fast); the other pixels are drawn in a grey of their own."""
+    assembly: Assembly | None = None
+    """Of several panels: how ``pixels``, its picture, are made up."""
 
 
 def write_view(path: str | os.PathLike[str], view: View) -> None:
@@ -138,7 +144,9 @@ def draw_view(figure: Any, view: View) -> None:
     figure.text(
         LEFT / figure.bbox.width, 1 - 14 / figure.bbox.height, view.title, va="center", fontsize=11, parse_math=False
     )
-    figure.text(LEFT / figure.bbox.width, 1 - 36 / figure.bbox.height, _caption(view), va="center", fontsize=8)
+    caption = _caption(view)
+    size = SIZE_OF_CAPTION * min(1.0, (figure.bbox.width - LEFT) / (WIDTH_OF_CAPTION * len(caption)))
+    figure.text(LEFT / figure.bbox.width, 1 - 36 / figure.bbox.height, caption, va="center", fontsize=size)
     labels = _Labels(axes, zoom / factor)
     if view.experiment is not None:
         _draw_rings(labels, view.experiment, _rings(view.experiment, view.rings))
@@ -153,6 +161,8 @@ def _checked_shape(view: View) -> tuple[int, int]:
     shape = view.pixels.shape
     if len(shape) != 2 or view.pixels.size == 0:
         raise NumbraggError(f"a view needs an image (slow, fast), not one of shape {shape}")
+    if view.assembly is not None and view.assembly.number.shape != shape:
+        raise NumbraggError(f"a view needs the picture of its assembly, {view.assembly.number.shape}, not {shape}")
     if view.experiment is not None and view.experiment.detector.shape != shape:
         slow, fast = view.experiment.detector.shape
         raise NumbraggError(
@@ -197,6 +207,9 @@ def _colour_bar(figure: Any, axes: Any, drawn: Any, contrast: Contrast, unit: st
 def _caption(view: View) -> str:
     slow, fast = view.pixels.shape
     parts = [f"{fast} x {slow} pixels"]
+    if view.assembly is not None:
+        panels, *size = view.assembly.shape
+        parts[0] = f"{panels} panels of {size[1]} x {size[0]} on {parts[0]}"
     if view.experiment is not None:
         detector, beam = view.experiment.detector, view.experiment.beam
         centre = detector_points(view.experiment, beam.direction)
@@ -214,6 +227,12 @@ def _inside(spots: Predictions, view: View) -> npt.NDArray[np.bool_]:
     rows, columns = roi_slices(view.roi, _checked_shape(view))
     inside = (spots.slow >= rows.start - 0.5) & (spots.slow <= rows.stop - 0.5)
     return np.asarray(inside & (spots.fast >= columns.start - 0.5) & (spots.fast <= columns.stop - 0.5))
+
+
+def onto_picture(spots: Predictions, assembly: Assembly) -> Predictions:
+    """Predictions of several panels in pixels of the picture; those that it does not show are left out."""
+    slow, fast, size = assembly.place(spots.panel, spots.slow, spots.fast)
+    return spots._replace(slow=slow, fast=fast, radius=spots.radius * size).only(np.isfinite(slow))
 
 
 def choose_rings(experiment: Experiment) -> tuple[float, ...]:
@@ -357,12 +376,17 @@ def _draw_spots(labels: _Labels, spots: Predictions) -> None:
             break
 
 
+def _name(assembly: Assembly, panel: int, slow: int, fast: int) -> str:
+    name = f" ({assembly.names[panel]})" if assembly.names[panel] else ""
+    return f"panel {panel}{name} fast {fast} slow {slow}"
+
+
 def _tell_position(axes: Any, view: View) -> None:
     """Let a window say what lies under the pointer."""
     experiment = view.experiment
 
     def position(fast: float, slow: float) -> str:
-        column, row = round(fast), round(slow)
+        column, row = math.floor(fast + 0.5), math.floor(slow + 0.5)
         inside = 0 <= row < view.pixels.shape[0] and 0 <= column < view.pixels.shape[1]
         value = f"   {view.pixels[row, column]:g} {view.unit}" if inside else ""
         d = (
@@ -370,6 +394,9 @@ def _tell_position(axes: Any, view: View) -> None:
             if experiment is None or experiment.detector.curved
             else f"   {resolution_at(experiment, slow, fast):.2f} \u00c5"
         )
-        return f"fast {fast:.1f} slow {slow:.1f}{value}{d}"
+        if view.assembly is None:
+            return f"fast {fast:.1f} slow {slow:.1f}{value}{d}"
+        found = view.assembly.pixel_at(slow, fast)
+        return f"between the panels{d}" if found is None else f"{_name(view.assembly, *found)}{value}{d}"
 
     axes.format_coord = position

@@ -24,7 +24,8 @@ USAGE, RUN_FAILED, BELOW_THRESHOLD, SHAPES_DIFFER, UNREADABLE = 1, 2, 3, 4, 5
 """Exit codes (specs/70-compare.md, clause 70.24)."""
 
 _EPILOG = """\
-A and B are SMV (.img), NumPy (.npy) or raw float32 images. Flags behind -- go to both commands.
+A and B are SMV (.img), CBF, NXmx (.h5:3 for its fourth image), NumPy (.npy) or raw float32 images; of several panels
+one is compared (.h5:3:1, .npy:1). Flags behind -- go to both commands.
 
 examples:
   numbragg compare image.bin reference.bin --shape 2527 2463 --threshold 0.9999
@@ -163,6 +164,11 @@ def _read(path: str) -> _Side:
 
     try:
         pixels = read_image(path)
+        if pixels.ndim == 3:
+            raise NumbraggError(
+                f"{path} holds {len(pixels)} panels: compare one at a time, by its number from 0 behind the name "
+                "(image.npy:1, series.h5:0:1)"
+            )
         checked_image(np.atleast_2d(pixels), path)
     except NumbraggError as error:
         raise _RefusedError(UNREADABLE, str(error)) from error

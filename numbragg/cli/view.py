@@ -1,6 +1,7 @@
 """``numbragg view``: an image as a picture or in a window (specs/75-view.md)."""
 
 import dataclasses
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from numbragg.assembly import Assembly, assemble
 from numbragg.compat.options import split_options
 from numbragg.errors import DeviationNote, NumbraggError, NumbraggWarning
 from numbragg.models.crystal import Crystal
@@ -25,14 +27,15 @@ usage: numbragg view FILE [options] [FLAGS]
 
 Draw an image: spots and background in one contrast, resolution rings, the beam centre, predicted reflections.
 
-  FILE                 SMV (.img), CBF, NXmx (.h5, .h5:3 for its fourth image), .npy or raw float32
+  FILE                 SMV (.img), CBF, NXmx (.h5, .h5:3 for its fourth image), .npy or raw float32; panels are put
+                       together as the sample sees them (.h5:3:1, .npy:1 for one of them)
   FLAGS                of numbragg simulate: geometry and crystal, where they are not to come from the file
   --out FILE.png       write a picture; without it a window opens
   --predict            circle and label the reflections of the crystal of FLAGS, or of the flags that FILE records
   --rings D,D,...      rings at these resolutions in angstrom, or none (default: about five round numbers)
-  --roi FMIN FMAX SMIN SMAX   draw these pixels only
+  --roi FMIN FMAX SMIN SMAX   draw these pixels only (of several panels: pixels of the picture)
   --max VALUE          draw this value, and all above, black (default: the 99.8th percentile)
-  --shape SLOW FAST    pixels of a raw image
+  --shape SLOW FAST    pixels of a raw image, or of each of its panels
 
 exit code: 0, 2 for bad input"""
 
@@ -71,7 +74,7 @@ def main(argv: list[str]) -> int:
     if target is not None and Path(target).suffix.lower() != ".png":
         raise NumbraggError(f"cannot write {target}: the name of a picture must end in .png")
     from numbragg.io.figures import require_matplotlib
-    from numbragg.viewing import View, show_view, write_view
+    from numbragg.viewing import View, onto_picture, show_view, write_view
 
     require_matplotlib()
     rings, roi, maximum = _rings(own), _roi(own), _maximum(own)
@@ -79,17 +82,25 @@ def main(argv: list[str]) -> int:
     with np.errstate(all="ignore"):
         experiment = _experiment(path, options, flags, predict="--predict" in own)
         pixels = _shaped(path, pixels, own, experiment)
-        counts = pixels.dtype.kind in "iu"
+        assembly = _assembled(path, pixels, experiment)
+        spots = _predicted(experiment) if "--predict" in own and experiment is not None else None
+        if assembly is not None:
+            pixels, experiment = assembly.picture, assembly.experiment
+            spots = None if spots is None else onto_picture(spots, assembly)
+        active = None if assembly is None else assembly.active
+        if pixels.dtype.kind == "i":
+            active = np.greater_equal(pixels, 0) & (True if active is None else active)
         view = View(
             pixels,
             title=os.path.basename(path),
-            unit="counts" if counts else "photons",
+            unit="counts" if pixels.dtype.kind in "iu" else "photons",
             experiment=experiment,
             rings=rings,
-            spots=_predicted(experiment) if "--predict" in own and experiment is not None else None,
+            spots=spots,
             roi=roi,
             maximum=maximum,
-            active=np.greater_equal(pixels, 0) if pixels.dtype.kind == "i" else None,
+            active=active,
+            assembly=assembly,
         )
         if target is None:
             show_view(view)
@@ -155,25 +166,61 @@ def _read(path: str) -> Image:
 
 
 def _shaped(path: str, pixels: Image, own: dict[str, list[str]], experiment: Experiment | None) -> Image:
-    """Give a raw image its shape: --shape, else that of the geometry."""
-    if pixels.ndim == 2:
+    """Give a raw image its shape: --shape, else that of the geometry; take the one panel that FLAGS choose."""
+    detector = None if experiment is None else experiment.detector
+    if pixels.ndim == 3 and detector is not None and detector.panel is not None and len(pixels) == len(detector.panels):
+        return np.asarray(pixels[detector.panel])
+    if pixels.ndim == 3 and len(pixels) == 1 and (detector is None or not detector.has_panels):
+        return np.asarray(pixels[0])
+    if pixels.ndim > 1:
         return pixels
+    shape = () if detector is None else detector.shape
     if "--shape" in own:
-        slow, fast = (_whole("--shape", word) for word in own["--shape"])
-    elif experiment is not None:
-        slow, fast = experiment.detector.shape
-    else:
+        shape = (*shape[:-2], *(_whole("--shape", word) for word in own["--shape"]))
+    if not shape:
         raise NumbraggError(f"{path} does not say its shape: give --shape SLOW FAST, or the flags of its geometry")
-    if slow * fast != pixels.size:
-        raise NumbraggError(f"{path} has {pixels.size} pixels, not {slow} x {fast} (slow x fast)")
-    return pixels.reshape(slow, fast)
+    if math.prod(shape) != pixels.size:
+        panels = "" if len(shape) == 2 else f"{shape[0]} panels of "
+        raise NumbraggError(f"{path} has {pixels.size} pixels, not {panels}{shape[-2]} x {shape[-1]} (slow x fast)")
+    return pixels.reshape(shape)
+
+
+def _assembled(path: str, pixels: Image, experiment: Experiment | None) -> Assembly | None:
+    """Put panels together; None where there is one."""
+    if experiment is None and pixels.ndim == 3:
+        raise NumbraggError(
+            f"{path} holds {len(pixels)} panels: give --geometry FILE, or look at one of them ({path}:0, for instance)"
+        )
+    if experiment is None or (pixels.ndim == 2 and not experiment.detector.has_panels):
+        return None
+    if pixels.shape != experiment.detector.shape:
+        in_image, in_geometry = (_size(shape) for shape in (pixels.shape, experiment.detector.shape))
+        raise NumbraggError(f"{path} has {in_image}, the geometry {in_geometry} (fast x slow)")
+    return assemble(experiment, pixels)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    panels = "1 panel" if len(shape) == 2 else f"{shape[0]} panels"
+    return f"{panels} of {shape[-1]} x {shape[-2]} pixels"
 
 
 def _experiment(path: str, options: dict[str, Any], flags: list[str], *, predict: bool) -> Experiment | None:
     """Geometry and crystal: from the flags, else from those that the file records, else from its header."""
+    from numbragg.io.image_file import split_name
+
+    name = split_name(path)
+    experiment = _of_file(path, str(name.path), name.image or 0, options, flags, predict=predict)
+    if name.panel is None or experiment is None or not experiment.detector.panels:
+        return experiment
+    return experiment.of_panel(name.panel)
+
+
+def _of_file(
+    path: str, source: str, image: int, options: dict[str, Any], flags: list[str], *, predict: bool
+) -> Experiment | None:
+    """The same of all panels of an image, which is ``path`` in the words of the user."""
     from numbragg.provenance import file_kind, read_provenance
 
-    source, image = _split_number(path)
     kind = file_kind(source)
     if flags or "geometry" in options:
         return _from_flags(source, kind, options, flags, predict=predict)
@@ -214,14 +261,6 @@ def _from_flags(path: str, kind: str, options: dict[str, Any], flags: list[str],
         return build_job(words, options.get("compat", "spec"), geometry=geometry, extras=extras_of(options)).experiment
 
 
-def _split_number(path: str) -> tuple[str, int]:
-    """Split ``series.h5:3`` into file and number."""
-    name, colon, number = path.rpartition(":")
-    if colon and number.isdecimal() and not os.path.exists(path):
-        return name, int(number)
-    return path, 0
-
-
 def _instrument(path: str, kind: str) -> Instrument | None:
     """What the file says of its detector and beam; None where that is not enough."""
     if kind in ("cbf", "nxmx"):
@@ -237,6 +276,8 @@ def _instrument(path: str, kind: str) -> Instrument | None:
 
 def _bare(instrument: Instrument) -> Experiment:
     """Detector and beam of a file, in its own frame, around a crystal that scatters nothing."""
+    from numbragg.geometry.conventions import CONVENTIONS
+    from numbragg.instruments import into_laboratory
     from numbragg.models.beam import Beam
     from numbragg.models.detector import Detector
 
@@ -254,6 +295,7 @@ def _bare(instrument: Instrument) -> Experiment:
             slow_axis=instrument.slow_axis,
             normal=instrument.normal,
             origin=instrument.origin * 1e-3,
+            panels=into_laboratory(instrument, CONVENTIONS["mosflm"]).panels,
         ),
     )
 

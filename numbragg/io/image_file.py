@@ -3,6 +3,7 @@
 import os
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +13,50 @@ from numbragg.io.input_file import first_line, input_file
 from numbragg.io.smv import read_smv
 
 _LONGEST_MAGIC = 512
+_HDF5, _NUMPY = b"\x89HDF", b"\x93NUMPY"
 _OTHER_KINDS = {
     b"\x89PNG": "a PNG",
     b"P5\n": "a PGM",
     b"PK\x03\x04": "a zip",
 }
+
+
+class ImageName(NamedTuple):
+    """What a name such as ``series.h5:3:1`` means."""
+
+    path: Path
+    image: int | None
+    """Number of an image of an NXmx file, from 0; None where the name has none."""
+    panel: int | None
+    """Number of a panel, from 0; None for all."""
+
+
+def split_name(path: str | os.PathLike[str]) -> ImageName:
+    """Split ``series.h5:3``, ``series.h5:3:1`` or ``image.npy:1`` into file, image and panel (70.11).
+
+    Raises
+    ------
+    NumbraggError
+        The file cannot be read, or has no use for the numbers.
+    """
+    name, numbers = os.fspath(path), list[int]()
+    # A file of the whole name comes first.
+    while len(numbers) < 2 and not os.path.exists(name):
+        rest, colon, number = name.rpartition(":")
+        if not (colon and number.isdecimal() and len(number) < 10):
+            break
+        name, numbers = rest, [int(number), *numbers]
+    source = input_file(path if not numbers else name)
+    if not numbers:
+        return ImageName(source, None, None)
+    with source.open("rb") as stream:
+        start = stream.read(_LONGEST_MAGIC)
+    if start.startswith(_HDF5):
+        return ImageName(source, numbers[0], numbers[1] if len(numbers) > 1 else None)
+    if (start.startswith(_NUMPY) or source.suffix.lower() == ".npy") and len(numbers) == 1:
+        return ImageName(source, None, numbers[0])
+    written = ":".join(map(str, numbers))
+    raise NumbraggError(f"{source} has no use for :{written} behind its name (FILE.h5:IMAGE:PANEL, FILE.npy:PANEL)")
 
 
 def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.generic]:
@@ -27,24 +67,26 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.generic]:
     path
         The file. CBF, HDF5, NumPy's ``.npy`` and SMV are told by their first bytes, the last two also by the suffixes
         .npy and .img; any other file is taken as raw little-endian float32. An NXmx file must hold one image, or its
-        name must be followed by ``:`` and the number of one, from 0.
+        name must be followed by ``:`` and the number of one, from 0; another ``:`` and number, or, of an ``.npy`` file,
+        the only one, chooses one of several panels.
 
     Returns
     -------
     ndarray
-        (slow, fast) in the number type of the file. A raw file does not say its shape: one-dimensional float32.
+        (slow, fast), or (panel, slow, fast) of several panels, in the number type of the file. A raw file does not say
+        its shape: one-dimensional float32.
 
     Raises
     ------
     NumbraggError
         The file cannot be read, is truncated, is a kind that is not read here, or holds no pixels.
     """
-    source, number = _with_number(path)
     try:
+        source, image, panel = split_name(path)
         with source.open("rb") as stream:
             start = stream.read(_LONGEST_MAGIC)
-        if start.startswith(b"\x89HDF"):
-            return _read_one(source, number)
+        if start.startswith(_HDF5):
+            return _one_panel(source, _read_one(source, image), panel)
         if start.startswith(b"###CBF"):
             from numbragg.io.cbf import read_cbf
 
@@ -53,23 +95,24 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.generic]:
             if start.startswith(magic):
                 raise NumbraggError(f"{source}: {kind} file; give an SMV (.img), CBF, NXmx, .npy or raw float32 image")
         suffix = source.suffix.lower()
-        if start.startswith(b"\x93NUMPY") or suffix == ".npy":
-            return _read_npy(source)
+        if start.startswith(_NUMPY) or suffix == ".npy":
+            return _one_panel(source, _read_npy(source), panel)
         if suffix == ".img" or (start.startswith(b"{") and b"HEADER_BYTES" in start):
             return read_smv(source)[1]
         return _read_raw(source)
     except MemoryError as error:
-        raise NumbraggError(f"{source}: more pixels than fit into memory") from error
+        raise NumbraggError(f"{path}: more pixels than fit into memory") from error
     except OSError as error:
-        raise NumbraggError(f"cannot read {source}: {error.strerror or error}") from error
+        raise NumbraggError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _with_number(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
-    """Split ``series.h5:3`` into file and number; a file of the whole name comes first."""
-    name, colon, number = os.fspath(path).rpartition(":")
-    if colon and number.isdecimal() and len(number) < 10 and not os.path.exists(path):
-        return input_file(name), int(number)
-    return input_file(path), None
+def _one_panel(source: Path, image: npt.NDArray[np.generic], panel: int | None) -> npt.NDArray[np.generic]:
+    if panel is None:
+        return image
+    count = len(image) if image.ndim == 3 else 1
+    if panel >= count:
+        raise NumbraggError(f"{source}: panel {panel} asked for, but there are {count}, counted from 0")
+    return np.asarray(image[panel]) if image.ndim == 3 else image
 
 
 def _read_one(source: Path, number: int | None) -> npt.NDArray[np.generic]:
@@ -93,7 +136,7 @@ def _read_npy(source: Path) -> npt.NDArray[np.generic]:
         raise
     except Exception as error:  # the header is a Python literal, and a damaged one fails in any way that a parser can
         raise NumbraggError(f"{source}: not a readable .npy file: {first_line(error)}") from error
-    if pixels.ndim != 2 or pixels.size == 0 or pixels.dtype.kind not in "biuf":
+    if pixels.ndim not in (2, 3) or pixels.size == 0 or pixels.dtype.kind not in "biuf":
         raise NumbraggError(f"{source}: not an image (slow, fast) of real numbers but {pixels.dtype} {pixels.shape}")
     return np.asarray(pixels)
 
