@@ -48,12 +48,12 @@ def read_structure_factors(
         without ``d_min``.
     """
     source = input_file(path)
-    suffix = kind_suffix(source)
-    if suffix == ".mtz":
+    if kind_suffix(source) == ".mtz":
         from numbragg.io.mtz import read_mtz  # gemmi is loaded only where a file needs it
 
         return read_mtz(source, column)
-    if suffix in _CIF_SUFFIXES and _REFLECTION_LOOP.search(_content(source)):
+    model = is_model(source)
+    if kind_suffix(source) in _CIF_SUFFIXES and not model:
         from numbragg.io.sf_cif import read_sf_cif
 
         return read_sf_cif(source, column)
@@ -61,13 +61,26 @@ def read_structure_factors(
         raise NumbraggError(
             f"{source} has no columns by name: leave out '{column}' (it is for MTZ and CIF reflections)"
         )
-    if suffix == ".pdb" or suffix in _CIF_SUFFIXES:
+    if model:
         if d_min is None:
             raise NumbraggError(f"{source} is a model: give the resolution limit d_min in angstrom")
         from numbragg.fmodel import compute_structure_factors
 
         return compute_structure_factors(source, d_min=d_min, wavelength=wavelength)
     return read_hkl(source)
+
+
+def is_model(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file holds atoms, not reflections (specs/30-formats.md, clause 30.18).
+
+    Raises
+    ------
+    NumbraggError
+        The file cannot be read.
+    """
+    source = input_file(path)
+    suffix = kind_suffix(source)
+    return suffix == ".pdb" or (suffix in _CIF_SUFFIXES and not _REFLECTION_LOOP.search(_content(source)))
 
 
 def kind_suffix(path: Path) -> str:

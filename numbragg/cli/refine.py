@@ -1,5 +1,6 @@
 """``numbragg refine``: from flags and an image to a crystal (specs/55-refinement.md, 55.45 to 55.49)."""
 
+import math
 import os
 import re
 import shlex
@@ -9,7 +10,7 @@ from typing import Any
 
 from numbragg.cli._compiling import announce_compilation
 from numbragg.cli._own_options import take_own_options
-from numbragg.compat.options import split_options
+from numbragg.compat.options import LINE_HKL, MOSAIC_SPREADS, SAMPLE, split_options
 from numbragg.errors import NumbraggError
 
 USAGE = """\
@@ -46,6 +47,7 @@ exit code: 0, 2 for bad input, 3 when it did not converge, 130 for Ctrl-C, which
 
 NOT_CONVERGED = 3
 INTERRUPTED = 130
+GEOMETRY = "geometry"
 SIXTEEN_BITS = 65535
 
 _NUMBERS = {"--gain": "gain", "--readout-noise": "readout_sigma", "--overload": "overload"}
@@ -84,7 +86,8 @@ def main(argv: list[str]) -> int:
 
     with np.errstate(all="ignore"):
         geometry: Any = options.get("geometry")
-        experiment = add_options(build_job(words, "spec", geometry=geometry), options).experiment
+        job = build_job(words, "spec", geometry=geometry, extras=_extras(options))
+        experiment = add_options(job, options).experiment
         image, offset, overload = _read_data(own["--data"], experiment.detector.shape)
         chosen.setdefault("overload", overload)
         chosen["adc_offset"] = _number(own, "--adc-offset") if "--adc-offset" in own else offset
@@ -102,6 +105,26 @@ def main(argv: list[str]) -> int:
     if result.interrupted:
         return INTERRUPTED
     return 0 if result.success else NOT_CONVERGED
+
+
+def _extras(options: dict[str, Any]) -> Any:
+    from numbragg.compat.extras import MODEL_OF_LINES, extras_of
+
+    if options.get(LINE_HKL.key) == MODEL_OF_LINES:
+        raise NumbraggError(
+            f"refine: {LINE_HKL.name} {MODEL_OF_LINES}: these tables change with what is refined; give files, one for "
+            "each line (F_##.mtz)"
+        )
+    return extras_of(options)
+
+
+def _long_options(options: dict[str, Any], refined: Any) -> list[str]:
+    """Long options of the start that the refined experiment needs too."""
+    given = {f"--{GEOMETRY}": options[GEOMETRY]} if GEOMETRY in options else {}
+    given |= {option.name: str(options[option.key]) for option in SAMPLE if option.key in options}
+    if refined.crystal.mosaic_spreads is not None:
+        given[MOSAIC_SPREADS.name] = ",".join(repr(float(spread)) for spread in refined.crystal.mosaic_spreads)
+    return [word for pair in given.items() for word in pair]
 
 
 def _check_needed(own: dict[str, str], words: list[str]) -> None:
@@ -161,7 +184,7 @@ def _folder(name: str) -> Path:
     return folder
 
 
-def _read_data(path: str, shape: tuple[int, int]) -> tuple[Any, float, float | None]:
+def _read_data(path: str, shape: tuple[int, ...]) -> tuple[Any, float, float | None]:
     """Counts, (slow, fast), the offset that the file states, and the count at which its pixels are full."""
     import numpy as np
 
@@ -169,8 +192,9 @@ def _read_data(path: str, shape: tuple[int, int]) -> tuple[Any, float, float | N
 
     image = read_image(path)
     if image.ndim == 1:
-        if image.size != shape[0] * shape[1]:
-            raise NumbraggError(f"{path} has {image.size} pixels, the detector {shape[0]} x {shape[1]} (slow x fast)")
+        if image.size != math.prod(shape):
+            size = " x ".join(str(count) for count in shape)
+            raise NumbraggError(f"{path} has {image.size} pixels, the detector {size} (slow x fast)")
         image = image.reshape(shape)
     full = SIXTEEN_BITS if image.dtype == np.uint16 else None
     return image, _stated_offset(path), full
@@ -192,7 +216,7 @@ def _stated_offset(path: str) -> float:
         raise NumbraggError(f"{path}: ADC_OFFSET in the header is not a number ({text})") from None
 
 
-def _background(text: str, shape: tuple[int, int]) -> Any:
+def _background(text: str, shape: tuple[int, ...]) -> Any:
     if text in ("plane", "constant"):
         return text
     if text == "none":
@@ -224,7 +248,7 @@ def _write(folder: Path, result: Any, text: str, words: list[str], options: dict
     flags = refined_flags(
         words, refined, names, matrix=str(matrix), table=str(table), keep_table=not _computes_table(words)
     )
-    flags += [word for name in ("geometry", "background") if name in options for word in (f"--{name}", options[name])]
+    flags += _long_options(options, refined)
     files = {"json": folder / "result.json", "summary": folder / "summary.txt", "flags": folder / "flags.txt"}
     contents = {"json": result.to_json(), "summary": text, "flags": shlex.join(flags) + "\n"}
     if needs_matrix(refined) and str(matrix) in flags:

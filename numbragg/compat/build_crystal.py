@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from numbragg.compat.build_detector import CONVENTION_KEYS
 from numbragg.compat.settings import Settings
+from numbragg.compat.tables import filled_table, line_tables
 from numbragg.errors import NumbraggError, NumbraggWarning
 from numbragg.geometry import cell as unit_cell
 from numbragg.geometry.conventions import CONVENTIONS
@@ -19,7 +20,6 @@ from numbragg.geometry.rotations import DEGREE
 from numbragg.instruments import into_laboratory
 from numbragg.io.fdump import read_fdump, write_fdump
 from numbragg.io.matrix import read_matrix
-from numbragg.io.symmetry import without_absences
 from numbragg.models.beam import DEFAULT_BEAM_SIZE
 from numbragg.models.crystal import DEFAULT_MOSAIC_SEED, Crystal, check_cell
 from numbragg.models.instrument import Instrument
@@ -45,10 +45,11 @@ class Lattice(NamedTuple):
 
 
 class BuiltCrystal(NamedTuple):
-    """A crystal, and the random misset (degrees) when one was drawn."""
+    """A crystal, the random misset (degrees) when one was drawn, and tables of the lines of the spectrum."""
 
     crystal: Crystal
     drawn_misset: tuple[float, float, float] | None
+    line_factors: tuple[StructureFactors, ...] = ()
 
 
 def build_crystal(settings: Settings, wavelength: float, d_min: float, seed: int) -> BuiltCrystal:
@@ -92,7 +93,7 @@ def build_crystal(settings: Settings, wavelength: float, d_min: float, seed: int
         interpolate=_interpolate(settings, n_cells),
         reciprocal_volume=lattice.volume,
     )
-    return BuiltCrystal(crystal, misset if drawn else None)
+    return BuiltCrystal(crystal, misset if drawn else None, line_tables(settings, reflections, wavelength, d_min))
 
 
 def _read_reflections(settings: Settings, wavelength: float, d_min: float) -> Reflections | None:
@@ -105,9 +106,7 @@ def _read_reflections(settings: Settings, wavelength: float, d_min: float) -> Re
 def _table(settings: Settings, reflections: Reflections | None, default_f: float) -> StructureFactors | None:
     dump = settings.get("dump", default=DEFAULT_DUMP if settings.quirks.q11_table_dumped else None)
     if reflections is not None:
-        table = StructureFactors.from_reflections(reflections.hkl, reflections.amplitudes, default_f)
-        if default_f != 0.0 and reflections.space_group is not None:
-            table = without_absences(table, reflections.space_group)
+        table = filled_table(reflections, default_f)
         if dump is not None:
             _dump(settings, dump, table, default_f)
         return table

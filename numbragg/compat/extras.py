@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from numbragg.compat.options import BACKGROUND, MOSAIC_SPREADS, SAMPLE, SPECTRUM, SPECTRUM_POINTS
+from numbragg.compat.options import BACKGROUND, LINE_HKL, MOSAIC_SPREADS, PANEL, SAMPLE, SPECTRUM, SPECTRUM_POINTS
 from numbragg.errors import NumbraggError
 from numbragg.io.spectrum import read_spectrum
 from numbragg.materials import amorphous_layer
@@ -14,6 +14,12 @@ from numbragg.models.spectrum import Spectrum
 
 DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 """Numbers as the flags take them (specs/20-command-line.md, 20.3)."""
+
+LONGEST_NUMBER = 10
+"""Digits that no number of a panel has."""
+
+MODEL_OF_LINES = "model"
+"""What ``--line-hkl`` calls the model of ``-hkl``."""
 
 LAYER_FIELDS = {"thickness": "thickness", "density": "density", "mw": "molecular_weight", "width": "width"}
 """Keys of a layer on the command line."""
@@ -26,13 +32,17 @@ class Extras(NamedTuple):
     spectrum: Spectrum | None = None
     mosaic_spreads: tuple[float, float, float] | None = None
     """Degrees, as of `numbragg.Crystal`."""
+    line_hkl: str | None = None
+    """Structure factors of the lines of the spectrum: names of files with ``#``, or `MODEL_OF_LINES`."""
+    panel: int | None = None
+    """The only one to simulate, from 0."""
 
 
 NO_EXTRAS = Extras()
 
 
 def extras_of(options: Mapping[str, Any]) -> Extras:
-    """Read what long options say of sample and beam (specs/20-command-line.md, 20.50 to 20.53).
+    """Read what long options say of sample and beam (specs/20-command-line.md, 20.50 to 20.53, 20.56).
 
     Parameters
     ----------
@@ -49,7 +59,9 @@ def extras_of(options: Mapping[str, Any]) -> Extras:
     return Extras(
         background=parse_layers(options[BACKGROUND.key]) if BACKGROUND.key in options else (),
         spectrum=_spectrum(options),
+        line_hkl=_line_hkl(options),
         mosaic_spreads=_three_spreads(options[MOSAIC_SPREADS.key]) if MOSAIC_SPREADS.key in options else None,
+        panel=_panel(options[PANEL.key]) if PANEL.key in options else None,
     )
 
 
@@ -95,6 +107,12 @@ def _spectrum(options: Mapping[str, Any]) -> Spectrum | None:
     return spectrum if points is None else spectrum.resampled(points)
 
 
+def _line_hkl(options: Mapping[str, Any]) -> str | None:
+    if LINE_HKL.key in options and SPECTRUM.key not in options:
+        raise NumbraggError(f"{LINE_HKL.name} needs {SPECTRUM.name} FILE")
+    return options.get(LINE_HKL.key)
+
+
 def _three_spreads(text: str) -> tuple[float, float, float]:
     words = text.split(",")
     if len(words) != 3:
@@ -103,6 +121,12 @@ def _three_spreads(text: str) -> tuple[float, float, float]:
     if min(first, second, third) <= 0:
         raise NumbraggError(f"{MOSAIC_SPREADS.name}: each spread must be above 0, not {text[:60]}")
     return first, second, third
+
+
+def _panel(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < LONGEST_NUMBER):
+        raise NumbraggError(f"{PANEL.name} takes the number of a panel, counted from 0, not {text[:60]!r}")
+    return int(text)
 
 
 def _number(what: str, word: str) -> float:

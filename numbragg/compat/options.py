@@ -66,11 +66,19 @@ BAD_PIXELS = _effect("--bad-pixels", "FILE", "none", "pixels that read 0: lines 
 
 SPECTRUM = _sample("--spectrum", "FILE", "none", "lines of the beam: energy (eV) or wavelength (A), and weight")
 SPECTRUM_POINTS = _sample("--spectrum-points", "N", "as in the file", "most lines that the spectrum is brought down to")
+LINE_HKL = _sample(
+    "--line-hkl",
+    "FILE",
+    "that of -hkl",
+    "structure factors of each line of the spectrum: files F_##.mtz numbered from 1, or model: that of -hkl",
+)
 MOSAIC_SPREADS = _sample(
     "--mosaic-spreads", "A,B,C", "-mosaic", "mosaic spread about a, about c* and across both (near b)", "deg"
 )
 
-SAMPLE: tuple[LongOption, ...] = (BACKGROUND, SPECTRUM, SPECTRUM_POINTS, MOSAIC_SPREADS)
+PANEL = _sample("--panel", "PANEL", "all", "the only panel to simulate of several that --geometry has, from 0")
+
+SAMPLE: tuple[LongOption, ...] = (BACKGROUND, SPECTRUM, SPECTRUM_POINTS, LINE_HKL, MOSAIC_SPREADS, PANEL)
 EFFECTS: tuple[LongOption, ...] = (
     _effect("--flicker", "NUMBER", "0", "deviation of the source from image to image", "fraction"),
     _effect("--calibration-error", "NUMBER", "0", "deviation of the pixels' sensitivity", "fraction"),

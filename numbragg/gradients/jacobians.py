@@ -12,6 +12,7 @@ from numbragg.gradients.complex_step import complex_step_jacobian
 from numbragg.gradients.finite_difference import UserBounds, finite_difference_jacobian
 from numbragg.gradients.fused import fused_jacobian
 from numbragg.gradients.structure_factors import structure_factor_jacobian
+from numbragg.lowering.lines import Line, by_line
 from numbragg.models.experiment import Experiment
 from numbragg.models.parameters import read_parameter, reflection_index
 from numbragg.simulation import Pixels, simulate
@@ -92,6 +93,8 @@ def image_and_jacobian(
     if not names:
         image = simulate(experiment, pixels=pixels, threads=threads)
         return image, np.zeros((0, *image.shape))
+    if not amplitudes and experiment.line_factors:
+        return _sum_over_lines(experiment, names, pixels, threads)
     if not amplitudes:
         return fused_jacobian(experiment, names, pixels=pixels, threads=threads)
     others = [index for index in range(len(names)) if index not in amplitudes]
@@ -102,6 +105,27 @@ def image_and_jacobian(
     matrix = structure_factor_jacobian(experiment, reflections, pixels=pixels, threads=threads)
     result[amplitudes] = matrix.T.toarray().reshape(len(amplitudes), *image.shape)
     return image, result
+
+
+def _sum_over_lines(
+    experiment: Experiment, names: Sequence[str], pixels: Pixels, threads: int | None
+) -> tuple[Array, Array]:
+    """Image and derivatives with a table for each line (specs/50-gradients.md, 50.6)."""
+    lines = by_line(experiment)
+    image, slopes = fused_jacobian(lines[0].experiment, names, pixels=pixels, threads=threads)
+    _scale(slopes, names, lines[0])
+    for line in lines[1:]:
+        more, columns = fused_jacobian(line.experiment, names, pixels=pixels, threads=threads)
+        _scale(columns, names, line)
+        image += more
+        slopes += columns
+    return image, slopes
+
+
+def _scale(slopes: Array, names: Sequence[str], line: Line) -> None:
+    """Make derivatives in the parameters of a line those in the parameters of the whole."""
+    for name, column in zip(names, slopes, strict=True):
+        column *= line.factors.get(name, 1.0)
 
 
 def check_names(experiment: Experiment, names: Sequence[str]) -> list[str]:

@@ -215,6 +215,24 @@ def _access(name: str) -> _Access:
     return ACCESS[name]
 
 
+def reflection_table(experiment: Experiment) -> StructureFactors:
+    """Table whose amplitudes are parameters.
+
+    Raises
+    ------
+    NumbraggError
+        There is none, or one for each line of a spectrum.
+    """
+    table = experiment.crystal.structure_factors
+    if experiment.line_factors:
+        raise NumbraggError(
+            "structure_factor[h,k,l]: no parameter, as each line of the spectrum has a table of its own (line_factors)"
+        )
+    if table is None:
+        raise NumbraggError("structure_factor[h,k,l]: the experiment has no table of structure factors")
+    return table
+
+
 def reflection_place(
     experiment: Experiment, index: tuple[int, int, int]
 ) -> tuple[StructureFactors, tuple[int, int, int]]:
@@ -223,11 +241,9 @@ def reflection_place(
     Raises
     ------
     NumbraggError
-        No table, or a reflection outside of it.
+        As of `reflection_table`, or a reflection outside of the table.
     """
-    table = experiment.crystal.structure_factors
-    if table is None:
-        raise NumbraggError("structure_factor[h,k,l]: the experiment has no table of structure factors")
+    table = reflection_table(experiment)
     if not all(low <= i <= high for low, i, high in zip(table.minimum, index, table.maximum, strict=True)):
         raise NumbraggError(
             f"structure_factor[{index[0]},{index[1]},{index[2]}] is outside the table "
