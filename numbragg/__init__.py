@@ -7,7 +7,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from numbragg.colours import simulate_colours as simulate_colours
     from numbragg.comparison import compare as compare
     from numbragg.compat.build import parse_flags as parse_flags
     from numbragg.detector_effects import DetectorImage as DetectorImage
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from numbragg.models.experiment import Experiment as Experiment
     from numbragg.models.experiment import Roi as Roi
     from numbragg.models.experiment import Scan as Scan
+    from numbragg.models.panel import Panel as Panel
     from numbragg.models.sampling import Sampling as Sampling
     from numbragg.models.spectrum import Spectrum as Spectrum
     from numbragg.models.structure_factors import StructureFactors as StructureFactors
@@ -53,6 +53,7 @@ _HOME = {
     "read_spectrum": "io.spectrum",
     "Crystal": "models.crystal",
     "Detector": "models.detector",
+    "Panel": "models.panel",
     "Experiment": "models.experiment",
     "Roi": "models.experiment",
     "Scan": "models.experiment",
@@ -67,7 +68,6 @@ _HOME = {
     "RefinementResult": "refinement.result",
     "simulate": "simulation",
     "simulate_background": "simulation",
-    "simulate_colours": "colours",
     "AmorphousLayer": "models.amorphous",
     "amorphous_layer": "materials",
     "compare": "comparison",

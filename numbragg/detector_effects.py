@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from numbragg.errors import NumbraggError
 from numbragg.models.effects import DetectorEffects
-from numbragg.noise import available_cpus, draw_row
+from numbragg.noise import as_rows, available_cpus, draw_row
 from numbragg.point_spread import point_spread_quadrant, spread_photons
 
 PHOTONS, CALIBRATION, READOUT, FLICKER = range(4)
@@ -30,7 +30,8 @@ class DetectorImage:
     Attributes
     ----------
     counts
-        ADU, shape (slow, fast): uint16, or int32 where the saturation is above 65535. 0 in bad and inactive pixels.
+        ADU, of the shape of the image: uint16, or int32 where the saturation is above 65535. 0 in bad and inactive
+        pixels.
     photons
         Sum of the photons that were counted, before the point spread.
     overloads
@@ -56,7 +57,8 @@ def detector_image(
     Parameters
     ----------
     photons
-        Mean photons per pixel, shape (slow, fast); float64 or float32, as of `numbragg.simulate`.
+        Mean photons per pixel, shape (slow, fast) or (panel, slow, fast); float64 or float32, as of
+        `numbragg.simulate`. Light does not spread from panel to panel.
     effects
         What the detector does; None counts photons and nothing else.
     seed
@@ -65,7 +67,7 @@ def detector_image(
     pixel_size
         Edge of a pixel, mm; a point spread needs it.
     active
-        Boolean, (slow, fast); pixels outside draw nothing and read 0. Default: all.
+        Boolean, of the shape of the image; pixels outside draw nothing and read 0. Default: all.
     threads
         Number of threads; default the number of CPUs this process may use.
 
@@ -94,7 +96,8 @@ def detector_image(
     effects = DetectorEffects() if effects is None else effects
     means = np.asarray(photons)
     _check(means, effects, pixel_size, active, threads)
-    workers = min(threads or available_cpus(), max(means.shape[0], 1))
+    rows_in_all = math.prod(means.shape[:-1])
+    workers = min(threads or available_cpus(), max(rows_in_all, 1))
     seen = _seen(effects, active)
     signal = np.empty(means.shape)
     brightness = max(1.0 + effects.flicker * float(_Stream(seed, FLICKER).normal(0)[0]), 0.0)
@@ -102,15 +105,17 @@ def detector_image(
     def count(rows: range) -> int:
         return _count_rows(means, effects, brightness, active, seed, signal, rows)
 
-    total = _sum_in_threads(count, means.shape[0], workers)
+    total = _sum_in_threads(count, rows_in_all, workers)
     if effects.point_spread is not None and pixel_size is not None and signal.size:
-        signal = spread_photons(signal, point_spread_quadrant(effects, pixel_size, means.shape), workers)
+        quadrant = point_spread_quadrant(effects, pixel_size, means.shape[-2:])
+        for panel in signal if signal.ndim == 3 else [signal]:
+            panel[...] = spread_photons(panel, quadrant, workers)
     counts = np.zeros(means.shape, effects.count_dtype)
 
     def read(rows: range) -> int:
         return _read_rows(signal, effects, seen, seed, counts, rows)
 
-    return DetectorImage(counts, total, overloads=_sum_in_threads(read, means.shape[0], workers))
+    return DetectorImage(counts, total, overloads=_sum_in_threads(read, rows_in_all, workers))
 
 
 class _Stream:
@@ -151,19 +156,20 @@ def _count_rows(
     """Fill `rows` of `signal` with the photons that are counted; return their sum."""
     photons, calibration = _Stream(seed, PHOTONS), _Stream(effects.calibration_seed, CALIBRATION)
     total = 0
+    every, used, drawn = as_rows(means), None if active is None else as_rows(active), as_rows(signal)
     for row in rows:
-        expected = means[row] if active is None else np.where(active[row], means[row], 0.0)
+        expected = every[row] if used is None else np.where(used[row], every[row], 0.0)
         if brightness != 1.0:
             expected = expected * brightness
         if effects.calibration_error:
             deviates = calibration.normal(row, len(expected))
             expected = expected * np.maximum(1.0 + effects.calibration_error * deviates, 0.0)
         if effects.photon_noise:
-            signal[row] = draw_row(photons.row(row), expected, row)
+            drawn[row] = draw_row(photons.row(row), expected, row, means.shape)
         else:
-            signal[row] = expected
+            drawn[row] = expected
         # Summed in double: exact below 2^53 and safe from overflow above.
-        total += int(signal[row].sum())
+        total += int(drawn[row].sum())
     return total
 
 
@@ -178,16 +184,17 @@ def _read_rows(
     """Fill `rows` of `counts`; return the number of overloads."""
     readout = _Stream(seed, READOUT)
     offset, overloads = math.floor(effects.adc_offset), 0
+    spread, used, read = as_rows(signal), None if seen is None else as_rows(seen), as_rows(counts)
     for row in rows:
-        reading = signal[row] * effects.gain
+        reading = spread[row] * effects.gain
         if effects.readout_noise:
             reading += effects.readout_noise * readout.normal(row, len(reading))
         np.floor(reading + 0.5, out=reading)
         reading += offset
-        if seen is not None:
-            reading *= seen[row]
+        if used is not None:
+            reading *= used[row]
         overloads += int(np.count_nonzero(reading > effects.saturation))
-        counts[row] = np.clip(reading, 0.0, effects.saturation)
+        read[row] = np.clip(reading, 0.0, effects.saturation)
     return overloads
 
 
@@ -205,8 +212,10 @@ def _check(
     active: npt.NDArray[np.bool_] | None,
     threads: int | None,
 ) -> None:
-    if means.ndim != 2:
-        raise NumbraggError(f"a detector reads images of two dimensions (slow, fast), not of {means.ndim}")
+    if means.ndim not in (2, 3):
+        raise NumbraggError(
+            f"a detector reads images of (slow, fast) or (panel, slow, fast), not of shape {means.shape}"
+        )
     for name, array in (("mask of active pixels", active), ("map of bad pixels", effects.bad_pixels)):
         if array is not None and array.shape != means.shape:
             raise NumbraggError(f"the {name} is {array.shape}, the image is {means.shape}")

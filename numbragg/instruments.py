@@ -10,10 +10,12 @@ from numbragg.errors import NumbraggWarning
 from numbragg.geometry.cell import cell_constants, direct_vectors, nearest_rotation
 from numbragg.geometry.conventions import Convention
 from numbragg.geometry.rotations import unit
-from numbragg.lowering.detector_frame import place_detector
+from numbragg.lowering.detector_frame import DetectorFrame, place_detector, place_panel, place_panels
 from numbragg.lowering.orientations import crystal_axes
+from numbragg.models.detector import Detector
 from numbragg.models.experiment import Experiment
 from numbragg.models.instrument import LARGEST_TRUSTED, Instrument
+from numbragg.models.panel import Panel
 
 MM = 1e-3
 MICROMETRE_IN_MM = 1e-3
@@ -58,7 +60,8 @@ def describe_instrument(experiment: Experiment, readout: Readout = DEFAULT_READO
     """
     detector, beam, scan = experiment.detector, experiment.beam, experiment.scan
     raw_axis = experiment.quirks.q25_twotheta_axis_length
-    placed = place_detector(detector, beam.direction, normalise_twotheta_axis=not raw_axis)
+    whole = place_detector(detector, beam.direction, normalise_twotheta_axis=not raw_axis)
+    placed = place_panel(detector, whole, beam.direction)
     if detector.curved:
         warnings.warn("image files say that the detector is flat, but it is curved", NumbraggWarning, stacklevel=2)
     turn = to_imgcif(beam.direction, scan.spindle_axis, placed.fast)
@@ -88,6 +91,17 @@ def describe_instrument(experiment: Experiment, readout: Readout = DEFAULT_READO
         saturation=readout.saturation,
         flux=readout.flux,
         cell_axes=crystal_axes(experiment.crystal) @ turn.T,
+        panels=_placed_panels(detector, placed, turn),
+    )
+
+
+def _placed_panels(detector: Detector, placed: DetectorFrame, turn: Vector) -> tuple[Panel, ...]:
+    if not detector.has_panels:
+        return ()
+    frames, _ = place_panels(np.array([placed.origin, placed.fast, placed.slow, placed.normal]), detector.panels)
+    return tuple(
+        Panel(origin=turn @ origin / MM, fast_axis=turn @ fast, slow_axis=turn @ slow, name=panel.name)
+        for panel, (origin, fast, slow, _) in zip(detector.panels, frames, strict=True)
     )
 
 
@@ -115,6 +129,8 @@ class LaboratoryInstrument(NamedTuple):
     polarization: float  # Kahn factor
     cell: tuple[float, ...] | None
     orientation: Vector | None
+    panels: tuple[Panel, ...]
+    """Along fast, slow and normal of the detector, from its corner."""
 
 
 def into_laboratory(instrument: Instrument, convention: Convention) -> LaboratoryInstrument:
@@ -149,4 +165,22 @@ def into_laboratory(instrument: Instrument, convention: Convention) -> Laborator
         orientation = nearest_rotation(solved.T)
     fast, slow = instrument.beam_centre
     kahn = 2.0 * instrument.polarization_fraction - 1.0
-    return LaboratoryInstrument(placed, instrument.distance, fast, slow, kahn, cell, orientation)
+    panels = _within_detector(instrument)
+    return LaboratoryInstrument(placed, instrument.distance, fast, slow, kahn, cell, orientation, panels)
+
+
+def _within_detector(instrument: Instrument) -> tuple[Panel, ...]:
+    axes = np.stack([instrument.fast_axis, instrument.slow_axis, instrument.normal], axis=1)
+
+    def along(vector: Vector) -> Vector:
+        return np.asarray(np.linalg.solve(axes, vector))
+
+    return tuple(
+        Panel(
+            origin=along(panel.origin - instrument.origin),
+            fast_axis=along(panel.fast_axis),
+            slow_axis=along(panel.slow_axis),
+            name=panel.name,
+        )
+        for panel in instrument.panels
+    )

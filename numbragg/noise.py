@@ -4,6 +4,7 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +23,7 @@ class NoiseImage:
     Attributes
     ----------
     pixels
-        Uint16, (slow, fast): photons plus the ADC offset, clipped at 65535; 0 where a pixel is not active.
+        Uint16, of the shape of the image: photons plus the ADC offset, clipped at 65535; 0 where a pixel is not active.
     photons
         Sum of the photons drawn, before offset and clipping.
     overloads
@@ -47,14 +48,14 @@ def poisson_noise(
     Parameters
     ----------
     image
-        Mean photons per pixel, (slow, fast); float64 or float32.
+        Mean photons per pixel, (slow, fast) or (panel, slow, fast); float64 or float32.
     seed
-        Any integer. Row r takes its deviates from ``Philox(key=[seed modulo 2^64, r])``, so the same seed gives the
-        same image for any number of threads.
+        Any integer. Row r, counted through all panels, takes its deviates from ``Philox(key=[seed modulo 2^64, r])``,
+        so the same seed gives the same image for any number of threads.
     adc_offset
         Counts added to every active pixel, -65535 to 65535.
     active
-        Boolean, (slow, fast); pixels outside draw nothing and become 0. Default: all.
+        Boolean, of the shape of the image; pixels outside draw nothing and become 0. Default: all.
     threads
         Number of threads; default the number of CPUs this process may use.
 
@@ -69,21 +70,27 @@ def poisson_noise(
     """
     means = np.asarray(image)
     offset = checked_offset(adc_offset)
-    if means.ndim != 2:
-        raise NumbraggError(f"noise needs an image of two dimensions (slow, fast), not of {means.ndim}")
+    if means.ndim not in (2, 3):
+        raise NumbraggError(f"noise needs an image of (slow, fast) or (panel, slow, fast), not of shape {means.shape}")
     if active is not None and active.shape != means.shape:
         raise NumbraggError(f"the mask of active pixels is {active.shape}, the image is {means.shape}")
     if threads is not None and threads < 1:
         raise NumbraggError(f"the number of threads must be at least 1, not {threads}")
-    workers = min(threads or available_cpus(), max(means.shape[0], 1))
     pixels = np.zeros(means.shape, np.uint16)
+    rows = math.prod(means.shape[:-1])
+    workers = min(threads or available_cpus(), max(rows, 1))
 
     def draw(first: int) -> tuple[int, int]:
-        return _draw_rows(means, active, pixels, range(first, means.shape[0], workers), seed, offset)
+        return _draw_rows(means, active, pixels, range(first, rows, workers), seed, offset)
 
     with ThreadPoolExecutor(workers) as pool:
         totals = list(pool.map(draw, range(workers)))
     return NoiseImage(pixels, sum(total[0] for total in totals), sum(total[1] for total in totals))
+
+
+def as_rows(image: NDArray[Any]) -> NDArray[Any]:
+    """The same values with the rows of all panels in one dimension, shape (rows, fast)."""
+    return image.reshape(math.prod(image.shape[:-1]), image.shape[-1])
 
 
 def checked_offset(adc_offset: float) -> float:
@@ -107,12 +114,13 @@ def _draw_rows(
     generator = np.random.Generator(source)
     start = source.state
     offset = math.floor(adc_offset)
+    expected, used, drawn = as_rows(means), None if active is None else as_rows(active), as_rows(pixels)
     photons = overloads = 0
     for row in rows:
         start["state"]["key"][1] = row
         source.state = start
-        row_means = means[row] if active is None else np.where(active[row], means[row], 0.0)
-        counts = draw_row(generator, row_means, row)
+        row_means = expected[row] if used is None else np.where(used[row], expected[row], 0.0)
+        counts = draw_row(generator, row_means, row, means.shape)
         # Summed in double: exact below 2^53 and safe from overflow above.
         photons += int(counts.sum(dtype=np.float64))
         over = int(np.count_nonzero(counts > LARGEST_PIXEL - offset))
@@ -122,14 +130,16 @@ def _draw_rows(
         counts += offset
         if offset < 0:
             np.maximum(counts, 0, out=counts)
-        if active is not None:
-            counts *= active[row]
-        pixels[row] = counts
+        if used is not None:
+            counts *= used[row]
+        drawn[row] = counts
     return photons, overloads
 
 
-def draw_row(generator: np.random.Generator, means: NDArray[np.floating], row: int) -> NDArray[np.int64]:
-    """Draw the photons of one row of an image.
+def draw_row(
+    generator: np.random.Generator, means: NDArray[np.floating], row: int, shape: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """Draw the photons of one row, counted through all panels, of an image of this shape.
 
     Raises
     ------
@@ -140,8 +150,10 @@ def draw_row(generator: np.random.Generator, means: NDArray[np.floating], row: i
         return generator.poisson(means)
     except ValueError:
         bad = int(np.flatnonzero(~((means >= 0.0) & (means <= LARGEST_MEAN)))[0])
+        *panel, slow = (int(index) for index in np.unravel_index(row, shape[:-1]))
+        where = f"panel {panel[0]} slow {slow}" if panel else f"slow {slow}"
         raise NumbraggError(
-            f"pixel slow {row} fast {bad} has {means[bad]:g} photons; noise needs means between 0 and {LARGEST_MEAN:g}"
+            f"pixel {where} fast {bad} has {means[bad]:g} photons; noise needs means between 0 and {LARGEST_MEAN:g}"
         ) from None
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from numbragg.errors import NumbraggError
 from numbragg.geometry.rotations import axis_rotation, unit
 from numbragg.kernels.lattice import GAUSS_RADIUS, SPHERE_OVER_CUBE, TOPHAT_RADIUS_SQUARED
-from numbragg.lowering.detector_frame import MM
+from numbragg.lowering.detector_frame import MM, corner_points
 from numbragg.lowering.orientations import RADIAN, crystal_axes, domain_rotations, phi_angles
 from numbragg.lowering.rays import detector_points, frame_of
 from numbragg.lowering.sources import list_sources
@@ -47,7 +47,9 @@ SPREADS = 2.0
 
 
 class Predictions(NamedTuple):
-    """Reflections on an image, one row each, sorted by h, k, l; one that passes the Ewald sphere twice has two rows.
+    """Reflections on an image, one row each, sorted by h, k, l.
+
+    One that passes the Ewald sphere twice has two rows, and one that several panels catch has a row for each.
 
     Source: ``specs/55-refinement.md``, clause 55.70.
     """
@@ -72,6 +74,8 @@ class Predictions(NamedTuple):
     """|F|, electrons: of the table, or the default."""
     peak: npt.NDArray[np.float64]
     """Rough number of photons expected in the brightest pixel; of a "continuous" rotation, if phi stood still there."""
+    panel: npt.NDArray[np.int64]
+    """Number of the panel; 0 where there is one."""
 
     def only(self, kept: npt.NDArray[np.bool_]) -> "Predictions":
         """The rows where ``kept``, shape (B,), is True."""
@@ -166,7 +170,8 @@ def predict_reflections(
         found = _beams_at_steps(lattice, light, points, _distinct(phi, lattice.edge * limit))
     nothing = _Beams(np.empty(0, int), np.empty(0, bool), np.empty(0), np.empty((0, 3)), np.empty(0))
     beams = _Beams(*map(np.concatenate, zip(nothing, *found, strict=True)))
-    return _assemble(experiment, lattice, light, hkl, amplitude, beams)
+    on_panels = [_assemble(one, lattice, light, hkl, amplitude, beams) for one in experiment.by_panel()]
+    return on_panels[0] if len(on_panels) == 1 else _joined(on_panels)
 
 
 def _check(experiment: Experiment, d_min: float | None, rotation: str, reach: float) -> None:
@@ -230,13 +235,9 @@ def _light(experiment: Experiment) -> _Light:
 
 def _resolution_limit(experiment: Experiment, light: _Light, d_min: float | None) -> float:
     """Smallest d, angstrom: as asked for, as simulated, and as the corners of the detector allow."""
-    frame, detector = frame_of(experiment), experiment.detector
-    edges = [
-        frame.origin + MM * detector.pixel_size * (i * detector.n_fast * frame.fast + j * detector.n_slow * frame.slow)
-        for i in (0, 1)
-        for j in (0, 1)
-    ]
-    cosine = float((unit(np.array(edges)) @ light.incident.T).min())
+    detector = experiment.detector
+    edges = corner_points(detector, frame_of(experiment))
+    cosine = float((unit(edges) @ light.incident.T).min())
     # Beyond 90 degrees the corners need not be the farthest points, nor on a bent detector.
     if cosine < 0 or detector.curved:
         cosine = -1.0
@@ -387,6 +388,14 @@ def _turned(vectors: Array, axis: Array, angles: Array) -> Array:
     return np.asarray(cosine * (vectors - along) + sine * np.cross(axis, vectors) + along)
 
 
+def _joined(on_panels: list[Predictions]) -> Predictions:
+    """The reflections on all panels, in order."""
+    together = Predictions._make(np.concatenate(columns) for columns in zip(*on_panels, strict=True))
+    panel = np.repeat(np.arange(len(on_panels)), [len(one.hkl) for one in on_panels])
+    order = np.lexsort((panel, together.phi, *together.hkl.T[::-1]))
+    return Predictions._make(column[order] for column in together._replace(panel=panel))
+
+
 def _assemble(
     experiment: Experiment, lattice: _Lattice, light: _Light, hkl: Array, amplitude: Array, beams: _Beams
 ) -> Predictions:
@@ -402,7 +411,7 @@ def _assemble(
 
     centre_slow, centre_fast, phi = mean(slow[met]), mean(fast[met]), mean(beams.phi[met])
     variance = mean((slow[met] - centre_slow[spot]) ** 2 + (fast[met] - centre_fast[spot]) ** 2)
-    n_slow, n_fast = experiment.detector.shape
+    n_slow, n_fast = experiment.detector.panel_shape
     inside = (centre_slow >= -0.5) & (centre_slow <= n_slow - 0.5) & (centre_fast >= -0.5)
     inside &= centre_fast <= n_fast - 0.5
     point = spots[inside] // 2
@@ -423,6 +432,7 @@ def _assemble(
         fraction=np.asarray(total[inside], dtype=np.float64),
         radius=np.maximum(LEAST_RADIUS, np.sqrt(edge**2 + SPREADS**2 * variance[inside])),
         amplitude=amplitude[point],
+        panel=np.zeros(len(point), dtype=np.int64),
         # The photons of the spot over what it covers, a pixel at least.
         peak=photons * amplitude[point] ** 2 * total[inside] * area / (1.0 + area + 2.0 * np.pi * variance[inside]),
     )

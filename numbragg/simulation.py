@@ -4,10 +4,11 @@
 batches of pixels -> image.
 """
 
+import dataclasses
 import itertools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -21,11 +22,12 @@ from numbragg.kernels.forward import forward_kernel
 from numbragg.kernels.params import BatchParams
 from numbragg.lowering.amorphous import lower_background
 from numbragg.lowering.batches import make_batches, make_whole_batches, part_of
-from numbragg.lowering.lower import KernelParams, lower
+from numbragg.lowering.lines import by_line
+from numbragg.lowering.lower import KernelParams, lower, panel_detectors
 from numbragg.lowering.mixed import lower_mixed
 from numbragg.models.experiment import Experiment
 
-Pixels = npt.NDArray[np.bool_] | tuple[npt.ArrayLike, npt.ArrayLike] | None
+Pixels = npt.NDArray[np.bool_] | tuple[npt.ArrayLike, ...] | None
 Progress = Callable[[int, int], None]
 Precision = Literal["double", "mixed"]
 
@@ -51,8 +53,8 @@ def simulate(
     experiment
         What is simulated.
     pixels
-        None for the whole image; a boolean mask of shape (slow, fast); or two integer arrays (slow, fast). Pixels
-        outside the region of interest or masked are 0.
+        None for the whole image; a boolean mask of its shape; or integer arrays (slow, fast), or (panel, slow, fast)
+        where there are several panels. Pixels outside the region of interest or masked are 0.
     threads
         Threads to use; None takes every core that this process may use. The result does not depend on it, bit for
         bit.
@@ -66,7 +68,8 @@ def simulate(
     -------
     ndarray
         Photons per pixel, float64 (complex128 when a parameter is complex): shape (slow, fast) for the whole image,
-        else one-dimensional in the order of ``pixels`` (raster order for a mask).
+        (panel, slow, fast) for that of several panels, else one-dimensional in the order of ``pixels`` (raster order
+        for a mask).
 
     Raises
     ------
@@ -84,13 +87,16 @@ def simulate(
     """
     if precision not in get_args(Precision):
         raise NumbraggError(f"precision: {' or '.join(get_args(Precision))} is needed, not {precision!r}")
+    if experiment.line_factors:
+        return _simulate_lines(experiment, pixels, threads, progress, precision)
     params = lower(experiment)
     job = prepare(experiment, params, pixels)
     if precision == "mixed":
         params = lower_mixed(params)
     kernel = forward_kernel(params.shape, params.interpolate, params.running, params.mixed)
-    arguments = (params.detector, params.beam, params.crystal, params.scaling, job.result)
-    run_batches(kernel, job.batches, arguments, threads, progress)
+    others = (params.beam, params.crystal, params.scaling, job.result)
+    detectors = panel_detectors(experiment.detector, params.detector)
+    run_batches(kernel, job, [(detector, *others) for detector in detectors], threads, progress)
     if experiment.background:
         _add_background(experiment, params, job, threads)
     return job.result.reshape(job.shape)
@@ -120,6 +126,9 @@ def simulate_background(
     -----
     Source: ``specs/10-physics.md``, clauses 10.88 to 10.90.
     """
+    if experiment.line_factors:
+        # No table has a part in it, so that the sum over the lines is that of the whole spectrum.
+        return simulate_background(dataclasses.replace(experiment, line_factors=()), pixels=pixels, threads=threads)
     params = lower(experiment)
     job = prepare(experiment, params, pixels)
     if experiment.background:
@@ -127,57 +136,110 @@ def simulate_background(
     return job.result.reshape(job.shape)
 
 
+def _simulate_lines(
+    experiment: Experiment, pixels: Pixels, threads: int | None, progress: Progress | None, precision: Precision
+) -> npt.NDArray[Any]:
+    lines = by_line(experiment)
+
+    def reporting(number: int) -> Progress | None:
+        return progress and (lambda done, total: progress(number * total + done, len(lines) * total))
+
+    images = (
+        simulate(line.experiment, pixels=pixels, threads=threads, progress=reporting(number), precision=precision)
+        for number, line in enumerate(lines)
+    )
+    total = next(images)
+    for image in images:
+        total += image
+    return total
+
+
 def _add_background(experiment: Experiment, params: KernelParams, job: "PixelJob", threads: int | None) -> None:
-    detector, background = lower_background(experiment, params)
-    run_batches(add_amorphous, job.batches, (detector, params.beam, background, job.result), threads)
+    whole, background = lower_background(experiment, params)
+    detectors = panel_detectors(experiment.detector, whole)
+    run_batches(add_amorphous, job, [(one, params.beam, background, job.result) for one in detectors], threads)
+
+
+class PanelPixels(NamedTuple):
+    """The pixels of one panel in a run."""
+
+    panel: int  # among those that are simulated
+    batches: BatchParams
+    target: int  # where in the result a panel that is simulated whole begins
 
 
 class PixelJob(NamedTuple):
     """The pixels of a run in batches, and where their values go."""
 
-    batches: BatchParams
+    panels: tuple[PanelPixels, ...]
     result: npt.NDArray[Any]  # flat, zeros
     shape: tuple[int, ...]  # what the result is reshaped to
 
 
 def prepare(experiment: Experiment, params: KernelParams, pixels: Pixels, tile: int = TILE) -> PixelJob:
     """Cut the pixels of a run into batches of at most ``tile``."""
-    dtype = params.crystal.axes.dtype
+    shape: tuple[int, ...] = experiment.detector.shape
+    size = math.prod(experiment.detector.panel_shape)
     if pixels is None:
-        shape: tuple[int, ...] = experiment.detector.shape
-        batches = make_whole_batches(experiment, params, tile)
+        panels = [
+            PanelPixels(number, make_whole_batches(one, params, tile, number * size), number * size)
+            for number, one in enumerate(experiment.by_panel())
+        ]
     else:
         wanted = pixel_numbers(experiment, pixels)
         shape = wanted.shape
         whole = experiment.mask is None and experiment.roi is None
         kept = np.arange(len(wanted)) if whole else np.flatnonzero(np.isin(wanted, experiment.active_pixels()))
-        targets = kept.astype(np.int32)
-        batches = make_batches(experiment, params, wanted[targets], targets, tile)
-    return PixelJob(batches, np.zeros(math.prod(shape), dtype), shape)
+        panels = [
+            PanelPixels(number, make_batches(one, params, wanted[targets] - np.int32(number * size), targets, tile), 0)
+            for number, (one, targets) in enumerate(_among_panels(experiment, wanted, kept.astype(np.int32), size))
+        ]
+    return PixelJob(tuple(panels), np.zeros(math.prod(shape), params.crystal.axes.dtype), shape)
+
+
+def _among_panels(
+    experiment: Experiment, wanted: npt.NDArray[np.int32], kept: npt.NDArray[np.int32], size: int
+) -> Iterator[tuple[Experiment, npt.NDArray[np.int32]]]:
+    """Each panel with the positions of its pixels among those wanted."""
+    panels = experiment.by_panel()
+    if len(panels) == 1:
+        yield panels[0], kept
+        return
+    owner = wanted[kept] // size
+    for number, one in enumerate(panels):
+        yield one, kept[owner == number]
 
 
 def pixel_numbers(experiment: Experiment, pixels: Pixels) -> npt.NDArray[np.int32]:
-    """Numbers slow * n_fast + fast of a selection of pixels, in its order.
+    """Numbers of a selection of pixels, in its order: their positions in the flat image.
 
     Raises
     ------
     NumbraggError
         A mask of another shape, arrays of unequal length, or pixels off the detector.
     """
-    n_slow, n_fast = experiment.detector.shape
+    shape = experiment.detector.shape
+    names = ("panel", "slow", "fast")[-len(shape) :]
     if isinstance(pixels, np.ndarray) and pixels.dtype == bool:
-        if pixels.shape != (n_slow, n_fast):
-            raise NumbraggError(f"pixels: the mask has shape {pixels.shape}, the detector {(n_slow, n_fast)}")
+        if pixels.shape != shape:
+            raise NumbraggError(f"pixels: the mask has shape {pixels.shape}, the detector {shape}")
         return np.flatnonzero(pixels).astype(np.int32)
+    needed = f"{'two' if len(shape) == 2 else 'three'} integer arrays ({', '.join(names)})"
     try:
-        slow, fast = (np.asarray(index) for index in pixels)  # type: ignore[union-attr]
+        indices = [np.asarray(index) for index in pixels]  # type: ignore[union-attr]
     except (TypeError, ValueError):
-        raise NumbraggError("pixels: a boolean mask or two integer arrays (slow, fast) are needed") from None
-    if slow.shape != fast.shape or slow.ndim != 1 or slow.dtype.kind not in "iu" or fast.dtype.kind not in "iu":
-        raise NumbraggError("pixels: slow and fast must be one-dimensional integer arrays of the same length")
-    if slow.size and (min(slow.min(), fast.min()) < 0 or slow.max() >= n_slow or fast.max() >= n_fast):
-        raise NumbraggError(f"pixels: not all lie on the detector of {n_slow} x {n_fast} (slow x fast)")
-    return np.asarray(slow.astype(np.int64) * n_fast + fast, dtype=np.int32)
+        indices = []
+    if len(indices) != len(shape):
+        raise NumbraggError(f"pixels: a boolean mask or {needed} are needed")
+    if any(index.ndim != 1 or index.dtype.kind not in "iu" or len(index) != len(indices[0]) for index in indices):
+        raise NumbraggError(
+            f"pixels: {', '.join(names[:-1])} and fast must be one-dimensional integer arrays of the same length"
+        )
+    for index, count in zip(indices, shape, strict=True):
+        if index.size and (index.min() < 0 or index.max() >= count):
+            size = " x ".join(str(count) for count in shape)
+            raise NumbraggError(f"pixels: not all lie on the detector of {size} ({' x '.join(names)})")
+    return np.asarray(np.ravel_multi_index([index.astype(np.int64) for index in indices], shape), dtype=np.int32)
 
 
 def count_threads(threads: int | None) -> int:
@@ -191,25 +253,29 @@ def count_threads(threads: int | None) -> int:
 
 def run_batches(
     kernel: Any,
-    batches: BatchParams,
-    arguments: tuple[Any, ...],
+    job: PixelJob,
+    arguments: Sequence[tuple[Any, ...]],
     threads: int | None,
     progress: Progress | None = None,
 ) -> None:
     """Run ``kernel(first, last, batches, *arguments)`` over all batches in as many threads as asked for.
 
-    Threads of Python take turns only between calls, since kernels hold no lock
+    There are arguments for each panel. Threads of Python take turns only between calls, since kernels hold no lock
     (specs/decisions/0002-threads.md).
     """
-    total = len(batches.bounds) - 1
-    workers = count_threads(threads)
+    counts = [len(panel.batches.bounds) - 1 for panel in job.panels]
+    total, workers = sum(counts), count_threads(threads)
     chunks = max(CHUNKS_PER_THREAD * workers, PROGRESS_CHUNKS if progress else 1)
-    edges = np.unique(np.linspace(0, total, min(chunks, total) + 1).astype(int))
-    pieces = list(itertools.pairwise(edges.tolist()))
+    pieces = [
+        (panel, first, last)
+        for panel, count in zip(job.panels, counts, strict=True)
+        for first, last in itertools.pairwise(_edges(count, math.ceil(chunks * count / max(total, 1))))
+    ]
 
-    def work(piece: tuple[int, int]) -> int:
-        kernel(*part_of(batches, *piece), *arguments)
-        return piece[1] - piece[0]
+    def work(piece: tuple[PanelPixels, int, int]) -> int:
+        panel, first, last = piece
+        kernel(*part_of(panel.batches, first, last, panel.target), *arguments[panel.panel])
+        return last - first
 
     if workers == 1 or len(pieces) < 2:
         _consume(map(work, pieces), total, progress)
@@ -220,6 +286,11 @@ def run_batches(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _edges(count: int, pieces: int) -> list[int]:
+    edges: list[int] = np.unique(np.linspace(0, count, min(pieces, count) + 1).astype(int)).tolist()
+    return edges
 
 
 def _consume(finished: Any, total: int, progress: Progress | None) -> None:

@@ -1,12 +1,13 @@
 """Numbers that describe an image (specs/10-physics.md, 10.56)."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from numbragg.kernels.solid_angle import solid_angle
-from numbragg.lowering.lower import count_steps, lower
+from numbragg.lowering.lower import count_steps, lower, panel_detectors
 from numbragg.models.experiment import Experiment
 
 CHUNK = 1 << 16
@@ -26,7 +27,7 @@ class ImageStatistics(NamedTuple):
 
 
 def image_statistics(experiment: Experiment, image: npt.NDArray[Any]) -> ImageStatistics:
-    """Statistics over the active pixels of an image of shape (slow, fast).
+    """Statistics over the active pixels of an image of shape (slow, fast) or (panel, slow, fast).
 
     The quirks of the experiment decide whether masked pixels count in the rmsd (Q14) and whether the solid angle is
     divided by the steps (Q27).
@@ -37,7 +38,8 @@ def image_statistics(experiment: Experiment, image: npt.NDArray[Any]) -> ImageSt
         return ImageStatistics(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     position, maximum = _first_largest(values)
     top = int(active[position])
-    slow, fast = divmod(top, params.detector.n_fast)
+    size = math.prod(experiment.detector.panel_shape)
+    slow, fast = divmod(top % size, params.detector.n_fast)
     pixel, n = params.detector.pixel, params.detector.oversample
     last = pixel * (n - 0.5) / n
     total = float(values.sum(dtype=float))
@@ -48,7 +50,12 @@ def image_statistics(experiment: Experiment, image: npt.NDArray[Any]) -> ImageSt
         counted = image[roi.slow_min : roi.slow_max + 1, roi.fast_min : roi.fast_max + 1].ravel()
     elif experiment.quirks.q14_masked_pixels_in_rmsd and experiment.roi is None:
         counted = image.ravel()
-    omega = solid_angle(active, params.detector, experiment.oversample_omega)
+    detectors = panel_detectors(experiment.detector, params.detector)
+    omega = 0.0
+    for number, detector in enumerate(detectors):
+        begin, end = np.searchsorted(active, [number * size, (number + 1) * size])
+        own = active[begin:end] - np.int32(number * size) if number else active[begin:end]
+        omega += solid_angle(own, detector, experiment.oversample_omega)
     parts = params.detector.layers * params.detector.oversample**2
     divisor = count_steps(experiment) if experiment.quirks.q27_solid_angle_over_steps else parts
     return ImageStatistics(

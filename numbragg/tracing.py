@@ -44,7 +44,7 @@ def trace(experiment: Experiment, slow: int, fast: int) -> Trace:
     Parameters
     ----------
     experiment
-        What is simulated; all parameters real.
+        What is simulated; all parameters real. Of a detector with several panels `Experiment.of_panel` chooses one.
     slow, fast
         The pixel, counted from 0.
 
@@ -61,7 +61,7 @@ def trace(experiment: Experiment, slow: int, fast: int) -> Trace:
     ------
     NumbraggError
         The pixel lies off the detector, outside the region of interest or is masked; a parameter is complex; or there
-        are more than 100 000 terms.
+        are more than 100 000 terms; or each line of a spectrum has a table of its own.
 
     Notes
     -----
@@ -77,6 +77,11 @@ def trace(experiment: Experiment, slow: int, fast: int) -> Trace:
     [0, 1, 1]
     """
     _check_pixel(experiment, slow, fast)
+    if experiment.line_factors:
+        raise NumbraggError(
+            "trace: each line of the spectrum has a table of structure factors of its own: leave them out "
+            "(line_factors, --line-hkl), or trace an experiment of one wavelength"
+        )
     params = lower(experiment)
     if params.crystal.axes.dtype.kind == "c":
         raise NumbraggError("trace: every parameter must be a real number")
@@ -97,7 +102,9 @@ def trace(experiment: Experiment, slow: int, fast: int) -> Trace:
 
 
 def _check_pixel(experiment: Experiment, slow: int, fast: int) -> None:
-    n_slow, n_fast = experiment.detector.shape
+    if experiment.detector.has_panels:
+        raise NumbraggError(f"trace: which of {len(experiment.detector.panels)} panels? choose one, from 0")
+    n_slow, n_fast = experiment.detector.panel_shape
     pixel = f"pixel slow {slow} fast {fast}"
     if not (0 <= slow < n_slow and 0 <= fast < n_fast):
         raise NumbraggError(f"trace: {pixel} does not lie on the detector of {n_slow} x {n_fast} (slow x fast)")

@@ -322,7 +322,7 @@ def test_effects_that_no_detector_has_are_refused(options, message):
 @pytest.mark.parametrize(
     ("image", "effects", "options", "message"),
     [
-        (np.ones(3), {}, {}, "two dimensions"),
+        (np.ones(3), {}, {}, "not of shape"),
         (np.ones((2, 3)), {"bad_pixels": np.zeros((3, 2), bool)}, {}, "map of bad pixels"),
         (np.ones((2, 3)), {}, {"active": np.ones((3, 2), bool)}, "mask of active pixels"),
         (np.ones((2, 3)), {}, {"threads": 0}, "threads"),

@@ -14,6 +14,7 @@ from numbragg.errors import NumbraggError, NumbraggWarning
 from numbragg.instruments import describe_instrument, to_imgcif
 from numbragg.io.cbf import write_cbf
 from numbragg.io.crystfel import read_geom
+from numbragg.io.expt import write_expt
 from numbragg.io.nxmx import write_nxmx
 from numbragg.io.xds import read_xds_inp, read_xparm
 from numbragg.lowering.detector_frame import place_detector
@@ -74,7 +75,7 @@ p0/max_ss = 109
 p0/corner_x = -10.5
 p0/corner_y = 4.25
 p0/fs = +0.999950x +0.01y
-p0/ss = -0.01x -0.99995y
+p0/ss = +0.01x -0.99995y
 p0/coffset = 0.001
 """
 
@@ -140,7 +141,7 @@ def test_crystfel_places_its_panel():
     assert (found.n_fast, found.n_slow, found.pixel_size, found.gain) == (20, 10, 0.1, 2.5)
     np.testing.assert_allclose(found.origin, [-1.05, 0.425, 81.0], rtol=ROUNDING)
     np.testing.assert_allclose(found.fast_axis, [0.99995, 0.01, 0], atol=1e-6)
-    np.testing.assert_allclose(found.slow_axis, [-0.01, -0.99995, 0], atol=1e-6)
+    np.testing.assert_allclose(found.slow_axis, [0.01, -0.99995, 0], atol=1e-6)
     np.testing.assert_allclose(found.wavelength, 12398.42 / 9500)
     assert found.is_still
     frame = place_detector(*_detector_and_beam("d.geom"))
@@ -203,7 +204,10 @@ FAULTS = [
     ("XDS.INP", XDS_INP.replace("1 0 0", "1 0"), "line 7: DIRECTION"),
     ("XDS.INP", XDS_INP + "SEGMENT= 1 2 3 4\n", "line 17: a detector of segments"),
     ("d.geom", GEOM.replace("p0/res", "res").replace("res = 10000", "res = 0"), "line 5: res must be above zero"),
-    ("d.geom", GEOM + "p1/min_fs = 0\n", "2 panels"),
+    ("d.geom", GEOM + "p1/min_fs = 0\n", "the panel p1 has no max_fs"),
+    ("d.geom", GEOM.replace("p0/max_ss = 109", "p0/max_ss = 1e999"), "line 12: max_ss must be a number"),
+    ("d.geom", GEOM.replace("ss = +0.01x", "ss = -0.01x"), "not at right angles"),
+    ("d.geom", "clen = 1\n", "has no panel"),
     ("d.geom", GEOM.replace("p0/corner_x", "p0/corner_z"), "no corner_x"),
     ("d.geom", GEOM.replace("+0.999950x", "+0.99q"), "line 15: fs must be a sum"),
     ("d.geom", GEOM.replace("+0.999950x +0.01y", "+0x"), "line 15: fs has no direction"),
@@ -249,3 +253,17 @@ def refusal(read, name) -> str:
     except NumbraggError as error:
         return str(error)
     return ""
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_normal_of_a_file_stays_away_from_the_sample(tmp_path, seed):
+    """Clause 30.90: whichever way fast x slow points, and whatever rounding does to the length of the normal."""
+    angles = np.random.default_rng(seed).uniform(-20.0, 20.0, 3)
+    tilt = " ".join(f"-detector_rot{axis} {angle!r}" for axis, angle in zip("xyz", angles.tolist(), strict=True))
+    before = job_of(f"-adxv -cell 70 80 90 90 90 90 -N 5 -default_F 1 -detpixels 50 -pixel 1 -distance 60 {tilt}")
+    path = tmp_path / "x.expt"
+    write_expt(path, describe_instrument(before.experiment), ["x.img"])
+    after = build_job(["-adxv", "-default_F", "1", "-N", "5"], geometry=str(path))
+    ends = [place_detector(job.experiment.detector, job.experiment.beam.direction) for job in (before, after)]
+    assert all(np.cross(end.fast, end.slow) @ end.origin < 0.0 for end in ends)
+    np.testing.assert_allclose(ends[1].close_distance, ends[0].close_distance, rtol=ROUNDING)

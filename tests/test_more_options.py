@@ -29,6 +29,7 @@ EXAMPLES = {
     "--spectrum": "spectrum.txt",
     "--spectrum-points": "2",
     "--mosaic-spreads": "0.1,0.2,0.3",
+    "--line-hkl": "model",
     "--calibration-seed": "4",
     "--psf": "gaussian",
     "--psf-fwhm": "0.1",

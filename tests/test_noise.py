@@ -107,7 +107,7 @@ def test_a_mean_that_no_poisson_law_has_is_an_error_naming_the_pixel(bad, thread
 @pytest.mark.parametrize(
     ("image", "options", "message"),
     [
-        (np.ones(3), {}, "two dimensions"),
+        (np.ones(3), {}, "not of shape"),
         (np.ones((2, 3)), {"active": np.ones((3, 2), bool)}, "mask"),
         (np.ones((2, 3)), {"threads": 0}, "threads"),
         (np.ones((2, 3)), {"adc_offset": 1e5}, "ADC offset"),

@@ -17,10 +17,11 @@ from command_line import run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numbragg.cli.series import file_name, image_seed
+from numbragg.cli.series import image_seed
 from numbragg.errors import NumbraggError
 from numbragg.io.cbf import read_cbf, read_cbf_instrument
 from numbragg.io.expt import read_expt
+from numbragg.io.numbered_files import file_name
 from numbragg.io.nxmx import read_nxmx, read_nxmx_instrument
 from numbragg.io.smv import read_smv, read_smv_header
 from numbragg.models.provenance import Provenance

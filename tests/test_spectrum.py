@@ -14,11 +14,9 @@ from numbragg import (
     NumbraggError,
     Sampling,
     Spectrum,
-    StructureFactors,
     jacobian,
     read_spectrum,
     simulate,
-    simulate_colours,
 )
 from numbragg.lowering.sources import count_sources, list_sources
 from numbragg.models.beam import SourceTable
@@ -226,42 +224,3 @@ def test_resampling_to_nothing_is_refused():
     """Clause 10.93."""
     with pytest.raises(NumbraggError, match="points must be a whole number"):
         spectrum().resampled(0)
-
-
-def test_equal_tables_give_the_image_of_the_spectrum(make_experiment, make_table):
-    """Clause 10.94: with the background, and the automatic sub-pixels of the whole spectrum."""
-    experiment = make_experiment(
-        beam={"wavelength": spectrum().mean, "spectrum": spectrum(), "polarization": None},
-        crystal={"structure_factors": make_table(6)},
-        background=(BACKGROUND,),
-        oversample=None,
-    )
-    image = simulate(experiment)
-    colours = simulate_colours(experiment, [make_table(6)] * 4)
-    np.testing.assert_allclose(colours, image, rtol=0, atol=SUMMATION * image.max())
-    chosen = (np.array([2, 7]), np.array([3, 1]))
-    assert (simulate_colours(experiment, [make_table(6)] * 4, pixels=chosen) == colours[chosen]).all()
-
-
-def test_each_line_has_its_own_table(make_experiment, make_table):
-    """Clause 10.94."""
-    experiment = make_experiment(
-        beam={"wavelength": spectrum().mean, "spectrum": spectrum()}, crystal={"default_f": 0.0}
-    )
-    dark = StructureFactors(make_table(6).minimum, np.zeros_like(make_table(6).values))
-    tables = [make_table(6, seed=k) for k in range(4)]
-    whole = simulate_colours(experiment, tables)
-    parts = [
-        simulate_colours(experiment, [table if j == k else dark for j in range(4)]) for k, table in enumerate(tables)
-    ]
-    assert all(part.any() for part in parts)
-    np.testing.assert_allclose(sum(parts), whole, rtol=0, atol=SUMMATION * whole.max())
-
-
-def test_tables_that_do_not_fit_the_spectrum_are_refused(make_experiment, make_table):
-    """Clause 10.94."""
-    with pytest.raises(NumbraggError, match="no spectrum"):
-        simulate_colours(make_experiment(), [make_table(6)])
-    experiment = make_experiment(beam={"wavelength": spectrum().mean, "spectrum": spectrum()})
-    with pytest.raises(NumbraggError, match="2 tables of structure factors for 4 lines"):
-        simulate_colours(experiment, [make_table(6)] * 2)

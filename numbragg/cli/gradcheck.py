@@ -84,14 +84,13 @@ def main(argv: list[str]) -> int:
 
 
 def _draw(experiment: Any, count: int | None, seed: int) -> Any:
-    """So many pixels at random, as indices (slow, fast) in raster order; all active ones when there are no more."""
+    """So many pixels at random, as indices in raster order; all active ones when there are no more."""
     import numpy as np
 
     active = experiment.active_pixels()
     if count is not None and count < len(active):
         active = np.sort(np.random.default_rng(seed).choice(active, count, replace=False))
-    slow, fast = np.divmod(active, experiment.detector.n_fast)
-    return slow, fast
+    return np.unravel_index(active, experiment.detector.shape)
 
 
 def _names(text: str) -> list[str]:

@@ -1,6 +1,7 @@
 """``numbragg simulate``: from flags to images on disk (specs/20-command-line.md)."""
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from numbragg.compat.report import geometry_lines, statistics_lines
 from numbragg.errors import NumbraggError
 from numbragg.models.experiment import Experiment
 from numbragg.models.quirks import NO_QUIRKS
-from numbragg.noise import checked_offset
+from numbragg.noise import as_rows, checked_offset
 from numbragg.statistics import ImageStatistics, image_statistics
 
 BRIGHTEST_COUNT = 55000.0
@@ -71,7 +72,7 @@ def run(
     Returns
     -------
     image
-        Photons per pixel, float64, shape (slow, fast).
+        Photons per pixel, float64, shape (slow, fast) or (panel, slow, fast).
     statistics
         Of the image.
     """
@@ -104,8 +105,7 @@ def write_files(
     files: FileOptions = DEFAULT_FILES,
 ) -> Iterator[str]:
     """Write the files of a job, yielding the line to print about each."""
-    outputs, active = job.outputs, job.experiment.active_mask()
-    provenance = provenance_of(job, files)
+    outputs, provenance = job.outputs, provenance_of(job, files)
     if outputs.float_file:
         from numbragg.io.float_image import write_float, write_npy
 
@@ -126,15 +126,18 @@ def write_files(
 
         scale = outputs.pgm_scale or (GREY_OF_FIVE_SIGMA / (5.0 * statistics.rmsd) if statistics.rmsd > 0 else 1.0)
         yield f"pgm_scale = {scale:g}"
-        write_pgm(outputs.pgm_file, image, scale, roi_limits(job.experiment))
+        # The panels of several one above the other.
+        write_pgm(outputs.pgm_file, as_rows(image), scale, roi_limits(job.experiment))
     if outputs.noise_file:
         noise = draw_noise(job, image, threads)
         yield f"{noise.photons} photons on noise image ({noise.overloads} overloads)"
         write_counts(outputs.noise_file, noise.pixels, job, files, provenance)
     if outputs.png_file:
+        from numbragg.assembly import flat_picture
         from numbragg.io.png import write_png
 
-        write_png(outputs.png_file, image, active=active, text=None if provenance is None else provenance.entries())
+        picture, shown = flat_picture(job.experiment, image)
+        write_png(outputs.png_file, picture, active=shown, text=None if provenance is None else provenance.entries())
 
 
 def draw_noise(job: Job, image: npt.NDArray[np.float64], threads: int | None) -> Any:
@@ -165,8 +168,9 @@ def print_pixels(job: Job, image: npt.NDArray[np.float64]) -> None:
         print(f"pixel fast {fast} slow {slow} photons {image[slow, fast]:.15g}")
         return
     for number in job.experiment.active_pixels():
-        slow, fast = divmod(int(number), image.shape[1])
-        print(f"pixel fast {fast} slow {slow} photons {image[slow, fast]:.15g}")
+        *panel, slow, fast = (int(index) for index in np.unravel_index(number, image.shape))
+        of_panel = f"panel {panel[0]} " if panel else ""
+        print(f"pixel {of_panel}fast {fast} slow {slow} photons {image.flat[number]:.15g}")
 
 
 def roi_limits(experiment: Experiment) -> tuple[int, int, int, int] | None:
@@ -196,14 +200,14 @@ def refuse_what_does_not_fit(experiment: Experiment) -> None:
     needed, available = memory_needed(experiment)
     if available is not None and needed > available:
         raise NumbraggError(
-            f"an image of {experiment.detector.n_fast} x {experiment.detector.n_slow} pixels needs about "
+            f"an image of {' x '.join(str(count) for count in experiment.detector.shape[::-1])} pixels needs about "
             f"{needed / 2**30:.1f} GiB of memory, this machine has {available / 2**30:.1f} GiB"
         )
 
 
 def memory_needed(experiment: Experiment) -> tuple[int, int | None]:
     """Bytes that an image takes at its peak, and those that the machine has (None where it does not say)."""
-    needed = MEMORY_PER_PIXEL * experiment.detector.n_fast * experiment.detector.n_slow
+    needed = MEMORY_PER_PIXEL * math.prod(experiment.detector.shape)
     try:
         return needed, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -239,7 +243,9 @@ def _check_outputs(job: Job) -> None:
             raise NumbraggError(f"cannot write {path}: it is a folder")
     checked_offset(outputs.adc_offset)
     if outputs.printout_pixel is not None:
-        (fast, slow), (n_slow, n_fast) = outputs.printout_pixel, job.experiment.detector.shape
+        if job.experiment.detector.has_panels:
+            raise NumbraggError("-printout_pixel FAST SLOW is a pixel of one panel: choose one with --panel")
+        (fast, slow), (n_slow, n_fast) = outputs.printout_pixel, job.experiment.detector.panel_shape
         if not (0 <= slow < n_slow and 0 <= fast < n_fast):
             raise NumbraggError(f"-printout_pixel {fast} {slow} does not lie on the detector of {n_fast} x {n_slow}")
 

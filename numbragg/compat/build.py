@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,9 +19,10 @@ from numbragg.compat.sampling_rules import sample_phi
 from numbragg.compat.settings import FLAG_NAMES, Settings
 from numbragg.errors import NumbraggError, NumbraggWarning
 from numbragg.io.stol import Abscissa
-from numbragg.lowering.detector_frame import place_detector
-from numbragg.lowering.lower import WATER_MOLAR_MASS
+from numbragg.lowering.detector_frame import corner_points, place_detector
+from numbragg.lowering.lower import ANGSTROM, WATER_MOLAR_MASS
 from numbragg.lowering.orientations import phi_angles
+from numbragg.lowering.sources import list_sources
 from numbragg.materials import amorphous_layer
 from numbragg.models.amorphous import AmorphousLayer
 from numbragg.models.beam import Beam
@@ -155,6 +156,7 @@ def build_from(settings: Settings) -> Job:
         roi=_roi(settings),
         mask=mask,
         quirks=settings.quirks,
+        line_factors=built.line_factors,
     )
     _note_deviations(settings, experiment)
     return Job(
@@ -241,18 +243,13 @@ def _outputs(settings: Settings, seed: int) -> Outputs:
 
 
 def _corner_resolution(geometry: Geometry, beam: Beam) -> float:
-    """Smallest d-spacing, angstrom, that reaches a corner of the detector."""
-    detector = geometry.detector
-    frame = place_detector(detector, geometry.beam)
-    extent = detector.pixel_size * 1e-3
-    corners = [
-        frame.origin + i * detector.n_fast * extent * frame.fast + j * detector.n_slow * extent * frame.slow
-        for i in (0, 1)
-        for j in (0, 1)
-    ]
+    """Smallest d-spacing, angstrom, that a source makes reach a corner of a panel."""
+    # Of all panels: one alone has the image that it has among the others.
+    detector = replace(geometry.detector, panel=None)
+    corners = corner_points(detector, place_detector(detector, geometry.beam))
     directions = np.array([corner / np.linalg.norm(corner) for corner in corners])
     largest = float(np.linalg.norm(directions - np.asarray(geometry.beam), axis=1).max())
-    return float(np.real(beam.wavelength)) / largest
+    return float(np.real(list_sources(beam).wavelength).min()) / ANGSTROM / largest
 
 
 def _note_deviations(settings: Settings, experiment: Experiment) -> None:

@@ -22,6 +22,7 @@ from numbragg.geometry.rotations import unit
 from numbragg.instruments import into_laboratory
 from numbragg.lowering.detector_frame import obliquity, place_detector
 from numbragg.models.detector import Detector
+from numbragg.models.panel import Panel
 
 DEFAULT_SIZE = 102.4  # mm
 DEFAULT_PIXEL = 0.1  # mm
@@ -39,12 +40,15 @@ VECTOR_KEYS = {
     "polar_vector": "polarization",
     "spindle_axis": "spindle",
 }
+SIZE_KEYS = (
+    "pixel", "detpixels", "detpixels_fast", "detpixels_slow", "detsize", "detsize_fast", "detsize_slow",
+)  # fmt: skip
 ORIGIN_KEYS = ("pix0_vector", "pix0_vector_mm")
 BEAM_CENTRE_KEYS = ("xbeam", "ybeam")
 NEAR_POINT_KEYS = ("xclose", "yclose", "orgx", "orgy")
 
 
-class Panel(NamedTuple):
+class Extent(NamedTuple):
     """Counts and sizes; lengths in mm."""
 
     n_fast: int
@@ -76,7 +80,7 @@ def build_geometry(settings: Settings, header: HeaderValues) -> Geometry:
     NumbraggError
         Values that make no detector.
     """
-    panel = _panel(settings, header)
+    panel = _extent(settings, header)
     convention = _convention(settings)
     vectors = _vectors(settings, convention)
     centre = _beam_centre(settings, header, convention, panel)
@@ -103,6 +107,8 @@ def build_geometry(settings: Settings, header: HeaderValues) -> Geometry:
         attenuation_depth=depth,
         layers=layers,
         layer_step=step,
+        panels=_panels(settings),
+        panel=settings.extras.panel,
     )
     if abs(obliquity(detector, vectors["beam"])) < EDGE_ON:
         raise NumbraggError(
@@ -123,7 +129,7 @@ def build_geometry(settings: Settings, header: HeaderValues) -> Geometry:
     )
 
 
-def _panel(settings: Settings, header: HeaderValues) -> Panel:
+def _extent(settings: Settings, header: HeaderValues) -> Extent:
     pixel = settings.get("pixel", default=header.pixel or DEFAULT_PIXEL)
     if not pixel > 0:
         raise NumbraggError(f"-pixel must be above zero, not {pixel:g}")
@@ -144,7 +150,7 @@ def _panel(settings: Settings, header: HeaderValues) -> Panel:
             raise NumbraggError(f"the detector has {count} pixels along {axis}; check -detpixels, -detsize and -pixel")
         counts.append(count)
         sizes.append(size)
-    return Panel(counts[0], counts[1], sizes[0], sizes[1], pixel)
+    return Extent(counts[0], counts[1], sizes[0], sizes[1], pixel)
 
 
 def _convention(settings: Settings) -> Convention:
@@ -153,6 +159,17 @@ def _convention(settings: Settings) -> Convention:
         return named if settings.instrument is None else into_laboratory(settings.instrument, named).convention
     key = settings.last(*CONVENTION_KEYS, *VECTOR_KEYS, *ORIGIN_KEYS) or "mosflm"
     return CONVENTIONS[key if key in CONVENTION_KEYS else "custom"]
+
+
+def _panels(settings: Settings) -> tuple[Panel, ...]:
+    """Panels of a geometry file; what would change their size or bend them cannot go with them."""
+    instrument = settings.instrument
+    if instrument is None or not instrument.panels:
+        return ()
+    key = settings.last(*SIZE_KEYS)
+    if key is not None:
+        raise NumbraggError(f"{FLAG_NAMES[key]} does not go with the {len(instrument.panels)} panels of --geometry")
+    return into_laboratory(instrument, CONVENTIONS[settings.last(*CONVENTION_KEYS) or "mosflm"]).panels
 
 
 def _vectors(settings: Settings, convention: Convention) -> dict[str, Vector]:
@@ -165,7 +182,7 @@ def _vectors(settings: Settings, convention: Convention) -> dict[str, Vector]:
             raise NumbraggError(f"-{key} 0 0 0 has no direction")
         raw = name == "twotheta_axis" and settings.quirks.q25_twotheta_axis_length
         vectors[name] = vector if raw else unit(vector)
-        if name == "normal" and np.sqrt(vector @ vector) != 1.0:
+        if name == "normal" and given is not None and np.sqrt(vector @ vector) != 1.0:
             vectors[name] = unit(np.cross(vectors["fast"], vectors["slow"]))
             warnings.warn("-odet_vector is not of unit length: fast x slow is used", NumbraggWarning, stacklevel=2)
     if not np.any(np.cross(vectors["fast"], vectors["slow"])):
@@ -185,7 +202,7 @@ class BeamCentre(NamedTuple):
     ybeam: float
 
 
-def _beam_centre(settings: Settings, header: HeaderValues, convention: Convention, panel: Panel) -> BeamCentre:
+def _beam_centre(settings: Settings, header: HeaderValues, convention: Convention, panel: Extent) -> BeamCentre:
     pivot = _reference_pivot(settings, convention) if settings.quirks.q09_pivot_reset else _pivot(settings, convention)
     if settings.quirks.q08_beam_centre_ignored:
         return _reference_beam_centre(settings, header, convention, panel, pivot)
@@ -202,7 +219,7 @@ def _beam_centre(settings: Settings, header: HeaderValues, convention: Conventio
     return BeamCentre(pivot, fast, slow, *_in_convention(mapping, fast, slow, panel))
 
 
-def _in_convention(convention: Convention, fast: float, slow: float, panel: Panel) -> tuple[float, float]:
+def _in_convention(convention: Convention, fast: float, slow: float, panel: Extent) -> tuple[float, float]:
     """(Xbeam, Ybeam), mm, of a point at (fast, slow) from the corner of the first pixel."""
     if convention.beam_centre == "flipped":
         return fast, panel.size_slow - slow
@@ -242,7 +259,7 @@ def _near_point(
 
 
 def _reference_beam_centre(
-    settings: Settings, header: HeaderValues, convention: Convention, panel: Panel, pivot: str
+    settings: Settings, header: HeaderValues, convention: Convention, panel: Extent, pivot: str
 ) -> BeamCentre:
     orgx, orgy = settings.get("orgx", default=header.orgx), settings.get("orgy", default=header.orgy)
     fast = panel.size_fast / 2.0 if orgx is None else (orgx - 0.5) * panel.pixel

@@ -6,10 +6,11 @@ import numpy as np
 
 from numbragg.compat.build import Job
 from numbragg.geometry.cell import volume
-from numbragg.lowering.detector_frame import DetectorFrame, place_detector
+from numbragg.lowering.detector_frame import DetectorFrame, place_detector, place_panel
 from numbragg.lowering.lower import choose_oversample
 from numbragg.lowering.sources import count_sources
 from numbragg.models.crystal import Crystal
+from numbragg.models.detector import Detector
 from numbragg.models.quirks import NO_QUIRKS
 from numbragg.statistics import ImageStatistics
 
@@ -18,9 +19,10 @@ MICROMETRE = 1e-6
 
 
 def placed(job: Job) -> DetectorFrame:
-    """The detector of a job, placed as its quirks say."""
+    """The detector of a job, or its one panel, placed as its quirks say."""
+    detector, beam = job.experiment.detector, job.experiment.beam.direction
     raw = job.experiment.quirks.q25_twotheta_axis_length
-    return place_detector(job.experiment.detector, job.experiment.beam.direction, normalise_twotheta_axis=not raw)
+    return place_panel(detector, place_detector(detector, beam, normalise_twotheta_axis=not raw), beam)
 
 
 def dials_origin(frame: DetectorFrame) -> tuple[float, float, float]:
@@ -55,7 +57,7 @@ def geometry_lines(job: Job) -> list[str]:
         f"created a total of {crystal.mosaic_domains} mosaic domains",
         f"incident fluence: {beam.fluence:g} photons/m^2",
         f"distance={frame.distance:g} detsize={geometry.size_fast * MM:g}x{geometry.size_slow * MM:g}  "
-        f"pixel={pixel:g} meters ({detector.n_fast}x{detector.n_slow} pixels)",
+        f"pixel={pixel:g} meters ({detector.n_fast}x{detector.n_slow} pixels){_of_panels(detector)}",
         f"sensor is {detector.thickness * MICROMETRE:g} m thick in {detector.layers} layers with mu= {absorption:g}",
         f"Xbeam={geometry.xbeam * MM:g} Ybeam={geometry.ybeam * MM:g}",
         f"Fbeam={frame.beam_fast:g} Sbeam={frame.beam_slow:g}",
@@ -116,6 +118,13 @@ def smv_header(job: Job) -> dict[str, str]:
     else:
         values["BEAMLINE"] = "fake"
     return {key: value if isinstance(value, str) else f"{np.real(value):g}" for key, value in values.items()}
+
+
+def _of_panels(detector: Detector) -> str:
+    if not detector.panels:
+        return ""
+    count = len(detector.panels)
+    return f" on each of {count} panels" if detector.panel is None else f" on panel {detector.panel} of {count}"
 
 
 def _spread(crystal: Crystal) -> str:

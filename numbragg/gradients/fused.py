@@ -1,7 +1,7 @@
 """The fused Jacobian: analytic in the kernel, complex step through the lowering (specs/50-gradients.md, 50.10)."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -27,11 +27,20 @@ from numbragg.kernels.jacobian import (
     DirectionParams,
     jacobian_kernel,
 )
-from numbragg.kernels.params import GAUSS, BatchParams
-from numbragg.lowering.lower import KernelParams, lower, lower_again
+from numbragg.kernels.params import GAUSS, DetectorParams
+from numbragg.lowering.lower import KernelParams, lower, lower_again, panel_detectors
+from numbragg.models.detector import Detector
 from numbragg.models.experiment import Experiment
 from numbragg.models.parameters import read_parameter, reflection_index
-from numbragg.simulation import Pixels, count_threads, prepare, run_batches, simulate, simulate_background
+from numbragg.simulation import (
+    PixelJob,
+    Pixels,
+    count_threads,
+    prepare,
+    run_batches,
+    simulate,
+    simulate_background,
+)
 
 TURN_TOLERANCE = 1e-11
 """Relative: a change of all orientations that one strain explains to this is no turn of its own."""
@@ -45,7 +54,8 @@ METRIC_PAIRS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 class Derivative(NamedTuple):
     """How one parameter moves what the kernel is given, per unit of the parameter."""
 
-    sums: dict[int, float]  # coefficient of each sum of the kernel
+    sums: dict[int, float]  # coefficient of each sum of the kernel but those of the place of a panel
+    places: tuple[dict[int, float], ...]  # coefficients of these, of each panel
     scale: float  # change of what scales the sum
     background: float  # change of the background
     turn: npt.NDArray[np.float64] | None  # change of the orientation table that no strain explains
@@ -79,11 +89,13 @@ def fused_jacobian(
         return _in_passes(experiment, names, set(turning[MAX_DIRECTIONS:]), pixels, threads)
     fused = [name for name in names if derivatives[name] is not None]
     rows = [index for index, name in enumerate(names) if derivatives[name] is not None]
+    detectors = panel_detectors(experiment.detector, params.detector)
+    directions = [_directions(params, derivatives, fused, panel) for panel in range(len(detectors))]
     if rows == list(range(len(names))):
-        _run(params, job.batches, _directions(params, derivatives, fused), job.result, jacobian, threads)
+        _run(params, job, detectors, directions, jacobian, threads)
     else:
         part = _aligned_zeros(len(rows), job.result.size)
-        _run(params, job.batches, _directions(params, derivatives, fused), job.result, part, threads)
+        _run(params, job, detectors, directions, part, threads)
         jacobian[rows] = part
         others = [index for index in range(len(names)) if index not in rows]
         stepped = complex_step_jacobian(experiment, [names[i] for i in others], pixels=pixels, threads=threads)
@@ -131,22 +143,23 @@ def is_covered(experiment: Experiment, params: KernelParams) -> bool:
 
 def _run(
     params: KernelParams,
-    batches: BatchParams,
-    directions: DirectionParams,
-    result: npt.NDArray[np.float64],
+    job: PixelJob,
+    detectors: Sequence[DetectorParams],
+    directions: Sequence[DirectionParams],
     jacobian: npt.NDArray[np.float64],
     threads: int | None,
 ) -> None:
     kernel = jacobian_kernel(params.shape, params.interpolate)
-    arguments = (params.detector, params.beam, params.crystal, params.scaling, directions, result, jacobian.reshape(-1))
-    run_batches(kernel, batches, arguments, threads)
+    same, flat = (params.beam, params.crystal, params.scaling), jacobian.reshape(-1)
+    arguments = [(one, *same, own, job.result, flat) for one, own in zip(detectors, directions, strict=True)]
+    run_batches(kernel, job, arguments, threads)
 
 
 def _derivative(experiment: Experiment, params: KernelParams, name: str) -> Derivative | None:
     """Derivative of the kernel's input in one parameter; None where only the complex step will do."""
     value = read_parameter(experiment, name).value
     if value is None:
-        return Derivative({}, 0.0, 0.0, None, None)
+        return Derivative({}, (), 0.0, 0.0, None, None)
     if reflection_index(name) is not None:
         return None
     step = step_of(value)
@@ -169,13 +182,27 @@ def _derivative(experiment: Experiment, params: KernelParams, name: str) -> Deri
     _put(sums, FUDGE, slope(params.crystal.fudge, crystal.fudge))
     if params.shape == GAUSS:
         _put(sums, METRIC, _metric_slope(params.crystal.reciprocal, slope(0.0, crystal.reciprocal)))
-    _put(sums, ORIGIN, slope(params.detector.frame, detector.frame))
-    _put(sums, CLOSE, slope(params.detector.close_distance, detector.close_distance))
     _put(sums, KAHN, slope(params.beam.kahn, beam.kahn))
     by_scale = float(slope(params.scaling.scale, scaling.scale))
     by_background = float(slope(params.scaling.background, scaling.background))
     colour = slope(params.beam.wavelength, beam.wavelength)
-    return Derivative(sums, by_scale, by_background, turn, colour if np.any(colour) else None)
+    places = _slopes_of_places(experiment.detector, params.detector, detector, slope)
+    return Derivative(sums, places, by_scale, by_background, turn, colour if np.any(colour) else None)
+
+
+def _slopes_of_places(
+    model: Detector, before: DetectorParams, after: DetectorParams, slope: Callable[[Any, Any], Any]
+) -> tuple[dict[int, float], ...]:
+    """Coefficients of the sums for the place of each panel; nothing where none moves."""
+    if not np.any(np.imag(after.frame)):
+        return ()
+    places = []
+    for old, new in zip(panel_detectors(model, before), panel_detectors(model, after), strict=True):
+        sums: dict[int, float] = {}
+        _put(sums, ORIGIN, slope(old.frame, new.frame))
+        _put(sums, CLOSE, slope(old.close_distance, new.close_distance))
+        places.append(sums)
+    return tuple(places)
 
 
 def _put(sums: dict[int, float], first: int, values: Any) -> None:
@@ -207,7 +234,7 @@ def _metric_slope(reciprocal: npt.NDArray[Any], slope: npt.NDArray[Any]) -> npt.
 
 
 def _directions(
-    params: KernelParams, derivatives: dict[str, Derivative | None], names: Sequence[str]
+    params: KernelParams, derivatives: dict[str, Derivative | None], names: Sequence[str], panel: int
 ) -> DirectionParams:
     starts, sums = [0], list[int]()
     coefficients: list[float] = []
@@ -218,7 +245,7 @@ def _directions(
     for name in names:
         derivative = derivatives[name]
         assert derivative is not None
-        entries = dict(derivative.sums)
+        entries = derivative.sums | (derivative.places[panel] if derivative.places else {})
         by_scale.append(derivative.scale)
         by_background.append(derivative.background)
         if derivative.turn is not None:

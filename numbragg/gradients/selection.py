@@ -1,5 +1,6 @@
 """Pixels as a list of numbers, so that they can be taken in blocks (specs/50-gradients.md, 50.61)."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,16 +16,15 @@ Numbers = npt.NDArray[np.int32]
 
 
 def selected_numbers(experiment: Experiment, pixels: Pixels) -> Numbers:
-    """Numbers slow * n_fast + fast of the pixels of a run, in the order of its flat result."""
+    """Numbers of the pixels of a run, their positions in the flat image, in the order of its flat result."""
     if pixels is None:
-        return np.arange(experiment.detector.n_slow * experiment.detector.n_fast, dtype=np.int32)
+        return np.arange(math.prod(experiment.detector.shape), dtype=np.int32)
     return pixel_numbers(experiment, pixels)
 
 
-def indices_of(experiment: Experiment, numbers: Numbers) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Indices (slow, fast) of pixel numbers."""
-    slow, fast = np.divmod(numbers, np.int32(experiment.detector.n_fast))
-    return slow, fast
+def indices_of(experiment: Experiment, numbers: Numbers) -> tuple[npt.NDArray[np.intp], ...]:
+    """Indices (slow, fast), or (panel, slow, fast), of pixel numbers."""
+    return np.unravel_index(numbers, experiment.detector.shape)
 
 
 def blocks_of(numbers: Numbers, columns: int) -> Iterator[slice]:

@@ -17,9 +17,9 @@ from numbragg.gradients.complex_step import STEP
 from numbragg.gradients.selection import indices_of, selected_numbers
 from numbragg.kernels.forward import forward_kernel
 from numbragg.kernels.structure_factor_gradient import NODES, structure_factor_gradient_kernel
-from numbragg.lowering.lower import KernelParams, lower
+from numbragg.lowering.lower import KernelParams, lower, panel_detectors
 from numbragg.models.experiment import Experiment
-from numbragg.models.parameters import reflection_place
+from numbragg.models.parameters import reflection_place, reflection_table
 from numbragg.models.structure_factors import StructureFactors
 from numbragg.simulation import Pixels, count_threads, prepare, run_batches, simulate
 
@@ -59,7 +59,7 @@ def structure_factor_jacobian(
     Raises
     ------
     NumbraggError
-        No table, or a reflection outside of it.
+        No table, one for each line of a spectrum, or a reflection outside of it.
     """
     return _Table.of(experiment, reflections, pixels, threads).matrix()
 
@@ -88,9 +88,7 @@ class _Table(NamedTuple):
 
     @classmethod
     def of(cls, experiment: Experiment, reflections: Reflections, pixels: Pixels, threads: int | None) -> "_Table":
-        factors = experiment.crystal.structure_factors
-        if factors is None:
-            raise NumbraggError("structure_factor[h,k,l]: the experiment has no table of structure factors")
+        factors = reflection_table(experiment)
         places = None if reflections is None else _places(experiment, factors, reflections)
         return cls(experiment, factors, places, selected_numbers(experiment, pixels), threads)
 
@@ -122,8 +120,9 @@ class _Table(NamedTuple):
         )
         job = prepare(self.experiment, params, indices_of(self.experiment, self.numbers))
         kernel = forward_kernel(params.shape, params.interpolate, params.running)
-        arguments = (params.detector, params.beam, params.crystal, params.scaling, job.result)
-        run_batches(kernel, job.batches, arguments, self.threads)
+        detectors = panel_detectors(self.experiment.detector, params.detector)
+        others = (params.beam, params.crystal, params.scaling, job.result)
+        run_batches(kernel, job, [(detector, *others) for detector in detectors], self.threads)
         return np.asarray(job.result)
 
     def _along(self, values: Vector) -> Vector:
@@ -208,17 +207,24 @@ def _rows(
     table = np.zeros(max(1 + size, params.crystal.table.size))
     table[1 : 1 + size] = factors.values.ravel()
     crystal = params.crystal._replace(table=table)
-    batches = prepare(experiment, params, indices_of(experiment, numbers), tile=1).batches
-    active = len(batches.pixels)
-    counts = np.zeros(active, np.int64)
-    places = np.empty(active * _entries(params, size), np.int32)
-    values = np.empty(len(places))
+    job = prepare(experiment, params, indices_of(experiment, numbers), tile=1)
+    detectors = panel_detectors(experiment.detector, params.detector)
     kernel = structure_factor_gradient_kernel(params.shape, params.interpolate)
-    kernel(batches, params.detector, params.beam, crystal, params.scaling, counts, places, values)
-    every = np.zeros(len(numbers), np.int64)
-    every[batches.targets] = counts
-    ends = np.concatenate([[0], np.cumsum(every)])
-    used = int(ends[-1])
-    block = csr_array((values[:used].copy(), places[:used].copy(), ends), shape=(len(numbers), size))
-    block.sort_indices()
+    block = csr_array((len(numbers), size))
+    for panel, batches, _ in job.panels:
+        active = len(batches.pixels)
+        if not active:
+            continue
+        counts = np.zeros(active, np.int64)
+        places = np.empty(active * _entries(params, size), np.int32)
+        values = np.empty(len(places))
+        kernel(batches, detectors[panel], params.beam, crystal, params.scaling, counts, places, values)
+        every = np.zeros(len(numbers), np.int64)
+        every[batches.targets] = counts
+        ends = np.concatenate([[0], np.cumsum(every)])
+        used = int(ends[-1])
+        rows = csr_array((values[:used].copy(), places[:used].copy(), ends), shape=(len(numbers), size))
+        rows.sort_indices()
+        # Each pixel is on one panel: nothing is added up.
+        block = block + rows if block.nnz else rows
     return block

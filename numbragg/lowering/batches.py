@@ -1,4 +1,4 @@
-"""Pixels in batches, with what each batch inherits from the pixels before it.
+"""Pixels of one panel in batches, with what each batch inherits from the pixels before it.
 
 Batches are cut where the inheritance changes, so that it is one number a batch
 (specs/decisions/0001-phi-carryover-batches.md).
@@ -48,33 +48,35 @@ def make_batches(
     return _cut(pixels, targets, inheritance, tile)
 
 
-def make_whole_batches(experiment: Experiment, params: KernelParams, tile: int = TILE) -> BatchParams:
-    """Cut all active pixels into batches, each going where it is in the image.
+def make_whole_batches(experiment: Experiment, params: KernelParams, tile: int = TILE, target: int = 0) -> BatchParams:
+    """Cut all active pixels of one panel into batches, each going where it is in the panel, which begins at ``target``.
 
-    Where they are all pixels of the detector, and inherit all the same, they are not listed: see `part_of`.
+    Where they are all pixels of the panel, and inherit all the same, they are not listed: see `part_of`.
     """
     inheritance = find_inheritance(experiment, params)
-    n_slow, n_fast = experiment.detector.shape
+    n_slow, n_fast = experiment.detector.panel_shape
     selected = experiment.mask is not None or experiment.roi is not None
     if selected or len(inheritance.fresh) or inheritance.last_interpolated < n_slow * n_fast:
         active = experiment.active_pixels()
-        return _cut(active, active, inheritance, tile)
+        return _cut(active, active + np.int32(target) if target else active, inheritance, tile)
     bounds = np.append(np.arange(0, n_slow * n_fast, tile), n_slow * n_fast)
     count, nothing = len(bounds) - 1, np.empty(0, np.int32)
     return BatchParams(nothing, nothing, bounds, np.full(count, inheritance.steady), np.full(count, NO_LIMIT))
 
 
-def part_of(batches: BatchParams, first: int, last: int) -> tuple[int, int, BatchParams]:
+def part_of(batches: BatchParams, first: int, last: int, target: int = 0) -> tuple[int, int, BatchParams]:
     """First and last number, and the batches, for a kernel that is to take ``first`` to ``last - 1``.
 
-    Pixels of a whole image are listed here, a part at a time: all of them would take half as much memory as the image.
+    Pixels of a whole panel are listed here, a part at a time: all of them would take half as much memory as the image.
+    Its first pixel goes to ``target`` in the result.
     """
     if len(batches.pixels) or batches.bounds[-1] == 0:
         return first, last, batches
     bounds = batches.bounds[first : last + 1]
     pixels = np.arange(bounds[0], bounds[-1], dtype=np.int32)
+    targets = pixels + np.int32(target) if target else pixels
     part = BatchParams(
-        pixels, pixels, bounds - bounds[0], batches.inherited[first:last], batches.interpolated[first:last]
+        pixels, targets, bounds - bounds[0], batches.inherited[first:last], batches.interpolated[first:last]
     )
     return 0, last - first, part
 
@@ -153,7 +155,7 @@ def _cut(
 def _first_of_blocks(
     experiment: Experiment, params: KernelParams, active: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.int32]:
-    n_slow, n_fast = experiment.detector.shape
+    n_slow, n_fast = experiment.detector.panel_shape
     limits = np.searchsorted(active, thread_blocks(n_slow, experiment.quirks.threads) * n_fast)
     found = (_first_reached(params, active, int(start), int(stop)) for start, stop in itertools.pairwise(limits))
     return np.array([active[position] for position in found if position != NOT_FOUND], dtype=np.int32)

@@ -1,5 +1,6 @@
 """From a description of the detector to where its first pixel is and where its axes point."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy.typing as npt
 
 from numbragg.geometry.rotations import DEGREE, axis_rotation, unit, xyz_rotation
 from numbragg.models.detector import Detector
+from numbragg.models.panel import Panel
 
 MM = 1e-3
 
@@ -63,6 +65,32 @@ def place_detector(
         origin = swing @ (turn @ flat)
     else:
         origin = -along_fast * fast - along_slow * slow + distance * beam
+    return _frame_at(origin, fast, slow, normal, beam, ratio)
+
+
+def place_panel(detector: Detector, frame: DetectorFrame, beam_direction: npt.NDArray[Any]) -> DetectorFrame:
+    """The frame of the panel that is simulated, from that of the whole detector.
+
+    Distance and beam centre are infinite or not a number where the beam runs along the plane of the panel.
+    """
+    if detector.panel is None:
+        return frame
+    whole = np.array([frame.origin, frame.fast, frame.slow, frame.normal])
+    frames, _ = place_panels(whole, [detector.panels[detector.panel]])
+    beam = unit(beam_direction)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        origin, fast, slow, normal = frames[0]
+        return _frame_at(origin, fast, slow, normal, beam, beam @ normal)
+
+
+def _frame_at(
+    origin: npt.NDArray[Any],
+    fast: npt.NDArray[Any],
+    slow: npt.NDArray[Any],
+    normal: npt.NDArray[Any],
+    beam: npt.NDArray[Any],
+    ratio: Any,
+) -> DetectorFrame:
     close_distance = origin @ normal
     hit = close_distance / ratio * beam - origin
     return DetectorFrame(
@@ -77,6 +105,47 @@ def place_detector(
         close_fast=-(origin @ fast),
         close_slow=-(origin @ slow),
     )
+
+
+def place_panels(frame: npt.NDArray[Any], panels: Sequence[Panel]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Place the panels of a detector (specs/10-physics.md, 10.98).
+
+    Parameters
+    ----------
+    frame
+        Of the detector, shape (4, 3): origin, m, fast, slow and normal, in the laboratory; real or complex.
+    panels
+        At least one, in the frame of the detector.
+
+    Returns
+    -------
+    frames
+        Of each panel, as ``frame``, shape (panels, 4, 3); the normal points away from the sample.
+    close_distance
+        From the sample to the plane of each, m, shape (panels,), above 0.
+    """
+    corner, fast, slow = (
+        np.array([getattr(panel, name) for panel in panels]) for name in ("origin", "fast_axis", "slow_axis")
+    )
+    across = np.cross(fast, slow)
+    across /= np.linalg.norm(across, axis=1)[:, None]
+    axes = frame[1:]
+    origin, normal = frame[0] + corner * MM @ axes, across @ axes
+    close_distance = (origin * normal).sum(axis=1)
+    away = np.where(np.real(close_distance) < 0, -1.0, 1.0)
+    return np.stack([origin, fast @ axes, slow @ axes, normal * away[:, None]], axis=1), close_distance * away
+
+
+def corner_points(detector: Detector, frame: DetectorFrame) -> npt.NDArray[Any]:
+    """Outer corners of all panels that are simulated, m in the laboratory, shape (4 * panels, 3).
+
+    ``frame`` is that of the detector as a whole, or of its one panel.
+    """
+    own = np.array([frame.origin, frame.fast, frame.slow, frame.normal])
+    frames = place_panels(own, detector.panels)[0] if detector.has_panels else own[None]
+    extent = detector.pixel_size * MM
+    steps = [(i * detector.n_fast * extent, j * detector.n_slow * extent) for i in (0, 1) for j in (0, 1)]
+    return np.concatenate([frames[:, 0] + i * frames[:, 1] + j * frames[:, 2] for i, j in steps])
 
 
 def _turn(detector: Detector) -> npt.NDArray[Any]:

@@ -17,11 +17,12 @@ from numbragg.kernels.params import (
     DetectorParams,
     ScalingParams,
 )
-from numbragg.lowering.detector_frame import place_detector
+from numbragg.lowering.detector_frame import place_detector, place_panel, place_panels
 from numbragg.lowering.orientations import orientation_table, phi_angles, reciprocal_axes, step_rows
 from numbragg.lowering.sources import list_sources
 from numbragg.models.beam import CLASSICAL_RADIUS_SQUARED
 from numbragg.models.crystal import Crystal
+from numbragg.models.detector import Detector
 from numbragg.models.experiment import Experiment
 
 ANGSTROM = 1e-10
@@ -97,6 +98,24 @@ def lower_again(experiment: Experiment, earlier: Experiment, params: KernelParam
     return _assemble(experiment, detector, beam, crystal)
 
 
+def panel_detectors(detector: Detector, params: DetectorParams) -> tuple[DetectorParams, ...]:
+    """What the kernel is given of each panel that is simulated.
+
+    Parameters
+    ----------
+    detector
+        With several panels, or one.
+    params
+        What it was lowered to: of several panels, where the detector as a whole is.
+    """
+    if not detector.has_panels:
+        return (params,)
+    return tuple(
+        params._replace(frame=frame, close_distance=params.frame.dtype.type(close_distance).item())
+        for frame, close_distance in zip(*place_panels(params.frame, detector.panels), strict=True)
+    )
+
+
 def _assemble(
     experiment: Experiment, detector: DetectorParams, beam: BeamParams, crystal: CrystalParams
 ) -> KernelParams:
@@ -135,6 +154,7 @@ def _frame(experiment: Experiment) -> Any:
 def _lower_detector(experiment: Experiment, oversample: int) -> DetectorParams:
     detector, frame = experiment.detector, _frame(experiment)
     absorbs = detector.attenuation_depth is not None and detector.thickness > 0
+    frame = place_panel(detector, frame, experiment.beam.direction)
     layer_step = detector.thickness / detector.layers if detector.layer_step is None else detector.layer_step
     return DetectorParams(
         frame=np.array([frame.origin, frame.fast, frame.slow, frame.normal]),

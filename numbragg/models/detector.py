@@ -1,5 +1,6 @@
-"""The detector: one flat (or curved) panel and its sensor."""
+"""The detector: its panels and its sensor."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from numbragg.models._checks import (
     require_positive,
     require_vector,
 )
+from numbragg.models.panel import Panel
 
 Pivot = Literal["beam", "sample"]
 
@@ -57,6 +59,11 @@ class Detector:
         Sensor layers that parallax is computed for.
     layer_step
         Distance between layers, micrometre; None means thickness / layers.
+    panels
+        Where each of several flat panels is, along fast, slow and normal of the detector (10.98); all have n_fast x
+        n_slow pixels. Rotations, distance and beam centre move them together. Empty for one panel, the detector itself.
+    panel
+        Number of the only one of ``panels`` that is simulated; None simulates all.
     """
 
     n_fast: int = 1024
@@ -81,11 +88,14 @@ class Detector:
     attenuation_depth: float | None = None
     layers: int = 1
     layer_step: float | None = None
+    panels: tuple[Panel, ...] = ()
+    panel: int | None = None
 
     def __post_init__(self) -> None:
         require_count("detector", n_fast=self.n_fast, n_slow=self.n_slow, layers=self.layers)
-        if self.n_fast * self.n_slow > np.iinfo(np.int32).max:
-            raise NumbraggError(f"detector: {self.n_fast} x {self.n_slow} pixels are more than one image can hold")
+        if math.prod(self.shape) > np.iinfo(np.int32).max:
+            size = " x ".join(str(count) for count in self.shape[::-1])
+            raise NumbraggError(f"detector: {size} pixels are more than one image can hold")
         require_positive("detector", pixel_size=self.pixel_size, attenuation_depth=self.attenuation_depth)
         require_finite("detector", beam_fast=self.beam_fast, beam_slow=self.beam_slow, twotheta=self.twotheta)
         require_finite("detector", rot_x=self.rot_x, rot_y=self.rot_y, rot_z=self.rot_z, distance=self.distance)
@@ -96,8 +106,23 @@ class Detector:
         require_vector("detector", twotheta_axis=self.twotheta_axis, origin=self.origin)
         if self.pivot not in ("beam", "sample"):
             raise NumbraggError(f"detector: the pivot must be beam or sample, not {self.pivot}")
+        if self.curved and self.panels:
+            raise NumbraggError("detector: several panels are flat; a curved detector has one")
+        if self.panel is not None and not 0 <= self.panel < len(self.panels):
+            count = f"{len(self.panels)} panels, counted from 0" if self.panels else "one panel"
+            raise NumbraggError(f"detector: there is no panel {self.panel}: it has {count}")
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Shape of an image, (slow, fast)."""
+    def has_panels(self) -> bool:
+        """Whether an image has a dimension for panels."""
+        return bool(self.panels) and self.panel is None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an image: (slow, fast), or (panel, slow, fast) where several panels are simulated."""
+        return (len(self.panels), *self.panel_shape) if self.has_panels else self.panel_shape
+
+    @property
+    def panel_shape(self) -> tuple[int, int]:
+        """Shape of the image of one panel, (slow, fast)."""
         return self.n_slow, self.n_fast

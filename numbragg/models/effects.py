@@ -48,7 +48,7 @@ class DetectorEffects:
     saturation
         Largest count, ADU, at most 2147483647.
     bad_pixels
-        Boolean, shape (slow, fast): True where a pixel reads 0.
+        Boolean, of the shape of an image: True where a pixel reads 0.
     """
 
     flicker: float = 0.0
@@ -81,8 +81,8 @@ class DetectorEffects:
             raise NumbraggError(f"{owner}: the point spread must be gaussian or fiber, not {self.point_spread}")
         if (self.point_spread is None) != (self.fwhm == 0.0):
             raise NumbraggError(f"{owner}: a point spread needs a kind (gaussian or fiber) and a width above 0 mm")
-        if self.bad_pixels is not None and (self.bad_pixels.ndim != 2 or self.bad_pixels.dtype != bool):
-            raise NumbraggError(f"{owner}: bad_pixels must be a boolean array of shape (slow, fast)")
+        if self.bad_pixels is not None and (self.bad_pixels.ndim not in (2, 3) or self.bad_pixels.dtype != bool):
+            raise NumbraggError(f"{owner}: bad_pixels must be a boolean array of the shape of an image")
 
     @property
     def count_dtype(self) -> type[np.unsignedinteger[Any]] | type[np.signedinteger[Any]]:

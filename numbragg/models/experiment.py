@@ -1,5 +1,7 @@
 """Everything an image depends on, in one immutable object."""
 
+import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from numbragg.models.crystal import Crystal
 from numbragg.models.detector import Detector
 from numbragg.models.quirks import NO_QUIRKS, Quirks
 from numbragg.models.sampling import Sampling
+from numbragg.models.structure_factors import StructureFactors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,11 +76,14 @@ class Experiment:
     background
         Amorphous layers in the beam: solvent, air, windows.
     roi
-        Rectangle outside of which pixels stay 0; None is the whole detector.
+        Rectangle outside of which pixels stay 0; None is the whole detector. Not with several panels.
     mask
-        Boolean, shape (slow, fast); pixels that are False stay 0. None simulates all.
+        Boolean, of the shape of an image; pixels that are False stay 0. None simulates all.
     quirks
         Defects of nanoBragg.c to reproduce.
+    line_factors
+        One table of structure factors for each line of the spectrum of the beam, in its order: amplitudes with the f'
+        and f'' of each wavelength. Empty: the table of the crystal serves all.
     """
 
     crystal: Crystal
@@ -94,23 +100,42 @@ class Experiment:
     roi: Roi | None = None
     mask: npt.NDArray[np.bool_] | None = None
     quirks: Quirks = NO_QUIRKS
+    line_factors: tuple[StructureFactors, ...] = ()
 
     def __post_init__(self) -> None:
         require_count("experiment", oversample=self.oversample)
         require_not_negative("experiment", d_min=self.d_min, water_size=self.water_size)
-        shape = self.detector.shape
-        if self.mask is not None and self.mask.shape != shape:
-            raise NumbraggError(
-                f"the mask has {self.mask.shape[-1]} x {self.mask.shape[0]} pixels (fast x slow), "
-                f"the detector {shape[1]} x {shape[0]}"
-            )
+        if self.detector.panels and self.quirks != NO_QUIRKS:
+            raise NumbraggError("experiment: nanoBragg.c, whose defects are reproduced, knows one panel")
+        if self.mask is not None and self.mask.shape != self.detector.shape:
+            mask, image = (" x ".join(str(n) for n in shape[::-1]) for shape in (self.mask.shape, self.detector.shape))
+            raise NumbraggError(f"the mask has {mask} pixels (fast x slow), the detector {image}")
         if self.roi is not None:
-            roi, (slow, fast) = self.roi, shape
-            if not (0 <= roi.fast_min <= roi.fast_max < fast and 0 <= roi.slow_min <= roi.slow_max < slow):
-                raise NumbraggError(
-                    f"the region of interest {roi.fast_min} {roi.fast_max} {roi.slow_min} {roi.slow_max} does not lie "
-                    f"on the detector of {fast} x {slow} pixels (fast x slow)"
-                )
+            self._check_roi(self.roi)
+        if self.line_factors:
+            self._check_lines()
+
+    def _check_lines(self) -> None:
+        spectrum, count = self.beam.spectrum, len(self.line_factors)
+        if spectrum is None:
+            raise NumbraggError("a table of structure factors for each line needs a spectrum (Beam(spectrum=...))")
+        if count != len(spectrum.weights):
+            raise NumbraggError(
+                f"{count} tables of structure factors for {len(spectrum.weights)} lines; resample the spectrum, or "
+                "give one table for each line"
+            )
+        if self.quirks != NO_QUIRKS:
+            raise NumbraggError("experiment: nanoBragg.c, whose defects are reproduced, has one table for all lines")
+
+    def _check_roi(self, roi: Roi) -> None:
+        if self.detector.has_panels:
+            raise NumbraggError("a region of interest is one panel's: choose a panel, or give a mask")
+        slow, fast = self.detector.panel_shape
+        if not (0 <= roi.fast_min <= roi.fast_max < fast and 0 <= roi.slow_min <= roi.slow_max < slow):
+            raise NumbraggError(
+                f"the region of interest {roi.fast_min} {roi.fast_max} {roi.slow_min} {roi.slow_max} does not lie "
+                f"on the detector of {fast} x {slow} pixels (fast x slow)"
+            )
 
     @property
     def parameters(self) -> "dict[str, Parameter]":
@@ -136,15 +161,32 @@ class Experiment:
 
         return replace_parameters(self, values)
 
+    def of_panel(self, number: int) -> "Experiment":
+        """Make the same experiment with one of the panels of its detector, number from 0.
+
+        Raises
+        ------
+        NumbraggError
+            There is no such panel.
+        """
+        detector = dataclasses.replace(self.detector, panel=number)
+        mask = self.mask if self.mask is None or not self.detector.has_panels else self.mask[number]
+        return dataclasses.replace(self, detector=detector, mask=mask)
+
+    def by_panel(self) -> "tuple[Experiment, ...]":
+        """One experiment for each panel that is simulated; itself where that is one."""
+        if not self.detector.has_panels:
+            return (self,)
+        return tuple(self.of_panel(number) for number in range(len(self.detector.panels)))
+
     def active_pixels(self) -> npt.NDArray[np.int32]:
-        """Numbers (slow * n_fast + fast) of the pixels that are simulated, in raster order."""
-        n_slow, n_fast = self.detector.shape
+        """Numbers of the pixels that are simulated, in raster order: positions in the flat image."""
         if self.mask is None and self.roi is None:
-            return np.arange(n_slow * n_fast, dtype=np.int32)
+            return np.arange(math.prod(self.detector.shape), dtype=np.int32)
         return np.flatnonzero(self.active_mask()).astype(np.int32)
 
     def active_mask(self) -> npt.NDArray[np.bool_]:
-        """Which pixels are simulated, shape (slow, fast)."""
+        """Which pixels are simulated, of the shape of an image."""
         active = np.ones(self.detector.shape, dtype=bool)
         if self.roi is not None:
             active[:] = False

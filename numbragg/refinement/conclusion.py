@@ -53,7 +53,7 @@ def conclude(
     found = estimate(target, u, reweighted=not options.minimises, robust=_robust(target, u, options.loss))
     variances = np.diag(found.covariance)
     sigmas = np.sqrt(np.where(variances > 0.0, variances, np.nan))
-    pixels = _pixels(target, model)
+    pixels = _pixels(problem, target, model)
     fit = _fit(target, pixels, values)
     explains = significance(target, model) > SIGNIFICANT
     notes = [*problem.notes, *_findings(target, values, found.information, found.covariance)]
@@ -125,17 +125,20 @@ ROBUST_SLOPES: dict[str, Callable[[Vector], tuple[Vector, Vector]]] = {
 """First and second derivative of SciPy's losses in the squared residual."""
 
 
-def _pixels(target: Target, model: Model) -> BoxPixels:
+def _pixels(problem: Problem, target: Target, model: Model) -> BoxPixels:
     observations = target.observations
+    rows = np.array([own.detector.n_slow for own in problem.experiments])[observations.image]
+    panel, slow = np.divmod(observations.slow, rows)
     return BoxPixels(
         observations.image,
         observations.box,
-        observations.slow,
+        slow,
         observations.fast,
         observations.photons,
         model.photons,
         target.background,
         target.likelihood.variance(model.photons + target.background),
+        panel,
     )
 
 

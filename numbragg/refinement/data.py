@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from numbragg.errors import NumbraggError
 from numbragg.models.experiment import Experiment
+from numbragg.noise import as_rows
 from numbragg.refinement.observations import ImagePixels, Observations, gather
 from numbragg.refinement.shoeboxes import Background, Shoeboxes, find_shoeboxes
 
@@ -52,18 +53,19 @@ def make_readout(gain: float, offset: float, sigma: float, overload: float | Non
 
 
 def to_photons(experiment: Experiment, image: Any, readout: Readout, label: str) -> Image:
-    """Photons of an image of counts, float64, (slow, fast)."""
+    """Photons of an image of counts, float64, shape (rows, fast) with the rows of all panels."""
     values = np.asarray(image)
     if values.dtype.kind not in "biuf":
         raise NumbraggError(f"{label} must hold real numbers, not {values.dtype}")
     if values.shape != experiment.detector.shape:
+        axes = "(panel, slow, fast)" if experiment.detector.has_panels else "(slow, fast)"
         raise NumbraggError(
-            f"{label} has shape {values.shape}, the detector of the experiment {experiment.detector.shape} (slow, fast)"
+            f"{label} has shape {values.shape}, the detector of the experiment {experiment.detector.shape} {axes}"
         )
-    return (values.astype(np.float64) - readout.offset) / readout.gain
+    return (as_rows(values).astype(np.float64) - readout.offset) / readout.gain
 
 
-def check_counts(photons: Image, used: Mask, label: str) -> None:
+def check_counts(experiment: Experiment, photons: Image, used: Mask, label: str) -> None:
     """Refuse counts that no Poisson deviate can be.
 
     Raises
@@ -73,10 +75,12 @@ def check_counts(photons: Image, used: Mask, label: str) -> None:
     """
     bad = used & (photons < 0.0)
     if bad.any():
-        slow, fast = np.argwhere(bad)[0]
+        row, fast = np.argwhere(bad)[0]
+        panel, slow = divmod(int(row), experiment.detector.n_slow)
+        of_panel = f"panel {panel} " if experiment.detector.has_panels else ""
         raise NumbraggError(
-            f"{label}: {int(bad.sum())} pixels hold negative counts, the first at slow {slow} fast {fast} "
-            f"({photons[slow, fast]:g} photons): a Poisson likelihood has none; mask them, give adc_offset, or take "
+            f"{label}: {int(bad.sum())} pixels hold negative counts, the first at {of_panel}slow {slow} fast {fast} "
+            f"({photons[row, fast]:g} photons): a Poisson likelihood has none; mask them, give adc_offset, or take "
             "the gaussian likelihood"
         )
 
@@ -97,8 +101,8 @@ def cut_boxes(
     return [
         find_shoeboxes(
             experiment,
-            image,
-            mask=mask,
+            image.reshape(experiment.detector.shape),
+            mask=mask.reshape(experiment.detector.shape),
             background=background,
             readout_sigma=readout.photons,
             overload=readout.saturation,

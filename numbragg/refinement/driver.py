@@ -64,19 +64,19 @@ def refine(
         The start. For several images of one crystal one for each of them, or one for all: each image gets its own
         misset and scale, the rest is shared.
     image
-        Measured counts, ADU, shape (slow, fast); a sequence for several images. Pixels that are not finite are masked,
-        with a note.
+        Measured counts, ADU, shape (slow, fast) or (panel, slow, fast); a sequence for several images. Pixels that are
+        not finite are masked, with a note.
     free
         Names of the parameters to refine, as in ``experiment.parameters``; "cell" (what symmetry leaves of it),
         "misset", "n_cells"; "scale", an overall factor of the fluence.
     mask
-        Boolean, (slow, fast): False where a pixel is not to be used.
+        Boolean, of the shape of the image: False where a pixel is not to be used.
     shoeboxes
         Pixels to look at; None predicts and cuts them, and again in each cycle.
     background
-        "plane" or "constant": fitted in every box together with the parameters; an image of photons, (slow, fast),
-        which is taken as it is; or None, where the experiment itself has all that is in the image. Water and amorphous
-        layers of the experiment count only with None.
+        "plane" or "constant": fitted in every box together with the parameters; an image of photons, of the same
+        shape, which is taken as it is; or None, where the experiment itself has all that is in the image. Water and
+        amorphous layers of the experiment count only with None.
     likelihood
         "gaussian": variance = mean + (readout_sigma / gain)^2, photons; "poisson"; "least-squares": all pixels alike.
     readout_sigma, gain, adc_offset, overload

@@ -87,6 +87,8 @@ def _draw_boxes(figure: Any, result: "RefinementResult", chosen: npt.NDArray[np.
             panel.set_xticks([])
             panel.set_yticks([])
         image = "" if len(result.experiments) == 1 else f"image {int(pixels.image[inside][0])}, "
+        if result.experiments[int(pixels.image[inside][0])].detector.has_panels:
+            image += f"panel {int(pixels.panel[inside][0])}, "
         middle = int(np.median(pixels.slow[inside])), int(np.median(pixels.fast[inside]))
         axes[0, column].set_title(f"{image}slow {middle[0]}\nfast {middle[1]}, to {high:.0f}", fontsize=8)
     for row, label in enumerate(("data", "model", "residual")):

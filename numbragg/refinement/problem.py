@@ -11,6 +11,7 @@ import numpy.typing as npt
 from numbragg.errors import NumbraggError, NumbraggWarning
 from numbragg.gradients.choices import with_choices_made
 from numbragg.models.experiment import Experiment
+from numbragg.noise import as_rows
 from numbragg.refinement.data import Image, Mask, Readout, check_counts, to_photons, without_background
 from numbragg.refinement.likelihood import Likelihood, make_likelihood
 from numbragg.refinement.maps import BoundMaps
@@ -34,7 +35,7 @@ class Problem:
     models : list of Experiment
         The same without what stands for the background of the boxes.
     photons, masks : list of ndarray
-        (slow, fast) each; masks are True where a pixel may be used.
+        (rows, fast) each, rows of all panels; masks are True where a pixel may be used.
     background, likelihood, readout
         As the user chose.
     name : str
@@ -92,8 +93,10 @@ def pose(
     NumbraggError
         Images, masks or experiments that do not fit together, no pixel left, or counts that the likelihood forbids.
     """
-    stack = isinstance(image, np.ndarray) and image.ndim == 3
-    several = stack or (isinstance(image, list | tuple) and any(np.ndim(own) == 2 for own in image))
+    first = experiment if isinstance(experiment, Experiment) else next(iter(experiment), None)
+    axes = 2 if first is None else len(first.detector.shape)
+    stack = isinstance(image, np.ndarray) and image.ndim == axes + 1
+    several = stack or (isinstance(image, list | tuple) and any(np.ndim(own) == axes for own in image))
     images = list(image) if several else [image]
     experiments = [with_choices_made(own) for own in listed(experiment, len(images), "experiments")]
     problem = Problem(
@@ -113,7 +116,7 @@ def pose(
         problem.photons.append(photons)
         problem.masks.append(_usable(problem, own, photons, used, label))
         if likelihood == "poisson":
-            check_counts(photons, problem.masks[-1], label)
+            check_counts(own, photons, problem.masks[-1], label)
     if background is not None and any(own.water_size or own.background for own in experiments):
         problem.notes.append("the experiment's own background is not in the model: that of the boxes stands for it")
     return problem
@@ -143,10 +146,11 @@ def _usable(problem: Problem, experiment: Experiment, photons: Image, mask: Any,
             "and not used"
         )
         warnings.warn(problem.notes[-1], NumbraggWarning, stacklevel=4)
-    if mask is not None and np.shape(mask) != photons.shape:
-        raise NumbraggError(f"the mask has shape {np.shape(mask)}, {label} {photons.shape} (slow, fast)")
-    usable: Mask = experiment.active_mask() & finite
-    usable = usable if mask is None else usable & np.asarray(mask, dtype=bool)
+    shape = experiment.detector.shape
+    if mask is not None and np.shape(mask) != shape:
+        raise NumbraggError(f"the mask has shape {np.shape(mask)}, {label} {shape} (slow, fast)")
+    usable: Mask = as_rows(experiment.active_mask()) & finite
+    usable = usable if mask is None else usable & as_rows(np.asarray(mask, dtype=bool))
     if not usable.any():
         raise NumbraggError(f"{label}: every pixel is masked; nothing is left to refine against")
     return usable

@@ -80,6 +80,8 @@ class BoxPixels(NamedTuple):
         Where a pixel lies; boxes are numbered through all images.
     photons, spots, background, variance : ndarray
         What was measured, what the model has of the Bragg spots and of the background, and the variance of their sum.
+    panel : ndarray of int
+        0 where a detector has one.
     """
 
     image: npt.NDArray[np.int64]
@@ -90,6 +92,7 @@ class BoxPixels(NamedTuple):
     spots: Vector
     background: Vector
     variance: Vector
+    panel: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

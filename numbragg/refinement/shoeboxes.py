@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from numbragg.errors import NumbraggError
 from numbragg.models.experiment import Experiment
+from numbragg.noise import as_rows
 from numbragg.prediction import Predictions, predict_reflections
 from numbragg.refinement.backgrounds import Kind, fit_backgrounds, standardise
 
@@ -51,6 +52,8 @@ class Shoeboxes:
         First and last slow, first and last fast pixel of each box, both ends included, int, shape (B, 4).
     slow, fast, box
         Pixels of all boxes, one box after another, and the box of each, int, shape (P,). A pixel belongs to one box.
+        Here and in ``reflections`` and ``limits`` slow counts the rows of several panels in one line: row r of panel p
+        is p * n_slow + r.
     background
         Photons, shape (P,).
     used
@@ -101,12 +104,13 @@ def find_shoeboxes(
     experiment
         What the image is thought to show. Pixels that it masks or that lie outside its region of interest are not used.
     photons
-        The image, (slow, fast), photons; the offset of the counts taken off, the gain divided out.
+        The image, (slow, fast) or (panel, slow, fast), photons; the offset of the counts taken off, the gain divided
+        out.
     mask
-        Boolean, (slow, fast): False where a pixel is not to be used.
+        Boolean, of the same shape: False where a pixel is not to be used.
     background
-        "plane" or "constant": fitted to the pixels around each peak; an image of photons, (slow, fast), which is taken
-        as it is; or None for no background.
+        "plane" or "constant": fitted to the pixels around each peak; an image of photons, of the same shape, which is
+        taken as it is; or None for no background.
     half_size
         Pixels on each side of the centre's pixel. None: what the spot and 3 pixels of background take.
     readout_sigma
@@ -143,7 +147,7 @@ def find_shoeboxes(
         raise NumbraggError(
             "shoeboxes: no reflection is predicted on the detector; check cell, orientation, beam centre and d_min"
         )
-    reflections, limits = _boxes(reflections, image.shape, half_size, notes)
+    reflections, limits = _boxes(reflections, experiment.detector.panel_shape, half_size, notes)
     pixels = _pixels(reflections, limits, usable)
     kept = _with_enough_pixels(pixels, len(limits), fitted=kind is not None, notes=notes)
     reflections, limits, pixels = _only(kept, reflections, limits, pixels)
@@ -178,7 +182,7 @@ def drop_outliers(
     shoeboxes
         Boxes; pixels that they do not use stay unused.
     photons
-        The image, (slow, fast), or its values at the pixels of the boxes, (P,).
+        The image, (slow, fast) or (panel, slow, fast), or its values at the pixels of the boxes, (P,).
     model, variance
         Expected photons, background included, and their variance, above 0, at the pixels of the boxes, (P,).
     cutoff
@@ -193,7 +197,8 @@ def drop_outliers(
     -----
     Source: ``specs/55-refinement.md``, clause 55.89.
     """
-    values = photons[shoeboxes.slow, shoeboxes.fast] if np.ndim(photons) == 2 else np.asarray(photons)
+    values = np.asarray(photons)
+    values = as_rows(values)[shoeboxes.slow, shoeboxes.fast] if values.ndim > 1 else values
     if not (len(values) == len(model) == len(variance) == len(shoeboxes.box)):
         raise NumbraggError(
             f"shoeboxes: photons, model and variance need one number for each of {len(shoeboxes.box)} pixels"
@@ -227,10 +232,11 @@ def _checked_image(experiment: Experiment, image: npt.ArrayLike, what: str) -> I
     array = np.asarray(image)
     if array.dtype.kind not in "biuf":
         raise NumbraggError(f"shoeboxes: {what} must hold real numbers, not {array.dtype}")
-    if array.shape != experiment.detector.shape:
-        slow, fast = experiment.detector.shape
-        raise NumbraggError(f"shoeboxes: {what} has shape {array.shape}, the detector {(slow, fast)} (slow, fast)")
-    return array.astype(np.float64, copy=False)
+    shape = experiment.detector.shape
+    if array.shape != shape:
+        axes = "(panel, slow, fast)" if experiment.detector.has_panels else "(slow, fast)"
+        raise NumbraggError(f"shoeboxes: {what} has shape {array.shape}, the detector {shape} {axes}")
+    return as_rows(array.astype(np.float64, copy=False))
 
 
 def _checked_background(experiment: Experiment, background: Background) -> tuple[Kind | None, Image | None]:
@@ -268,12 +274,14 @@ def _usable(
     overload: float | None,
 ) -> tuple[npt.NDArray[np.bool_], list[str]]:
     """Pixels of the whole image that can be used, and notes about the others."""
-    usable = experiment.active_mask()
+    usable = as_rows(experiment.active_mask())
     notes: list[str] = []
     if mask is not None:
-        if np.shape(mask) != image.shape:
-            raise NumbraggError(f"shoeboxes: the mask has shape {np.shape(mask)}, the image {image.shape} (slow, fast)")
-        usable &= np.asarray(mask, dtype=bool)
+        if np.shape(mask) != experiment.detector.shape:
+            raise NumbraggError(
+                f"shoeboxes: the mask has shape {np.shape(mask)}, the image {experiment.detector.shape} (slow, fast)"
+            )
+        usable &= as_rows(np.asarray(mask, dtype=bool))
     if not usable.any():
         raise NumbraggError("shoeboxes: every pixel is masked: nothing is left to look at")
     limit = np.inf if overload is None else overload
@@ -293,7 +301,10 @@ def _usable(
 def _boxes(
     reflections: Predictions, shape: tuple[int, ...], half_size: int | None, notes: list[str]
 ) -> tuple[Predictions, Array]:
-    """Limits of the boxes of reflections whose spots lie inside the image; boxes are cut at its edges."""
+    """Limits of the boxes of reflections whose spots lie inside a panel of this shape; boxes are cut at its edges.
+
+    Slow is counted through all panels from here on.
+    """
     peak = reflections.radius + PEAK_MARGIN
     inside = np.ones(len(peak), dtype=bool)
     limits = []
@@ -313,7 +324,10 @@ def _boxes(
             f"shoeboxes: all of {len(inside)} predicted spots reach beyond the edges of the image: their radius is "
             f"{np.median(reflections.radius):.3g} pixels; check n_cells, mosaic spread and pixel size"
         )
-    return reflections.only(inside), np.stack(limits, axis=1)[inside]
+    rows_before = reflections.panel * shape[0]
+    stacked = reflections._replace(slow=reflections.slow + rows_before)
+    limits[:2] = [limit + rows_before for limit in limits[:2]]
+    return stacked.only(inside), np.stack(limits, axis=1)[inside]
 
 
 def _pixels(reflections: Predictions, limits: Array, usable: npt.NDArray[np.bool_]) -> _Pixels:

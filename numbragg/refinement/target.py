@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from numbragg.errors import NumbraggError
 from numbragg.gradients.jacobians import image_and_jacobian
+from numbragg.gradients.selection import indices_of
 from numbragg.refinement.likelihood import Likelihood, Terms
 from numbragg.refinement.maps import BoundMaps
 from numbragg.refinement.observations import BackgroundFit, Observations
@@ -141,7 +142,8 @@ class Target:
         photons = np.empty(len(observations.photons))
         jacobian = np.empty((len(u), len(photons))) if derivatives else None
         for image, (experiment, rows) in enumerate(zip(experiments, observations.images, strict=True)):
-            pixels = (observations.slow[rows], observations.fast[rows])
+            numbers = observations.slow[rows] * experiment.detector.n_fast + observations.fast[rows]
+            pixels = indices_of(experiment, numbers)
             if jacobian is None:
                 photons[rows] = simulate(experiment, pixels=pixels, threads=self._threads)
                 self.progress.forward_passes += 1
