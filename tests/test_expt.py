@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from any_instrument import instruments
 from command_line import job_of, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,49 +29,6 @@ DETECTOR = (
     "-lambda 0.9768 -detpixels_x 60 -detpixels_y 40 -pixel 0.86 -distance 120 -Xbeam 21 -Ybeam 15 "
     "-detector_rotx 3 -detector_roty 5 -twotheta 7 -phi 3 -osc 1 -phisteps 3 -polar 0.9"
 )
-
-unit_vectors = st.builds(
-    lambda z, angle: np.array([np.sqrt(1 - z * z) * np.cos(angle), np.sqrt(1 - z * z) * np.sin(angle), z]),
-    st.floats(-1, 1),
-    st.floats(0, 6.28),
-)
-lengths = st.floats(0.01, 1000)
-
-
-@st.composite
-def instruments(draw):
-    fast = draw(unit_vectors)
-    other = draw(unit_vectors.filter(lambda v: np.linalg.norm(np.cross(fast, v)) > 0.1))
-    slow = np.cross(fast, other) / np.linalg.norm(np.cross(fast, other))
-    across = np.cross(fast, slow)
-    beam = draw(unit_vectors.filter(lambda v: abs(v @ across) > 0.1))
-    a = draw(st.floats(3, 300))
-    b, c = draw(st.floats(3, 300)), draw(st.floats(3, 300))
-    cell = np.array([[a, 0, 0], [1, b, 0], [-1, 0.5, c]])
-    return Instrument(
-        n_fast=draw(st.integers(1, 5000)),
-        n_slow=draw(st.integers(1, 5000)),
-        pixel_size=draw(lengths),
-        origin=draw(lengths) * (across + 0.1 * fast),
-        fast_axis=fast,
-        slow_axis=slow,
-        wavelength=draw(lengths),
-        beam_direction=beam,
-        polarization_fraction=draw(st.floats(0, 1)),
-        polarization_normal=draw(unit_vectors),
-        spindle_axis=draw(unit_vectors),
-        phi_start=draw(st.floats(-360, 360)),
-        osc=draw(st.floats(0.01, 10)),
-        exposure=draw(lengths),
-        thickness=draw(lengths),
-        attenuation=draw(lengths),
-        gain=draw(lengths),
-        pedestal=draw(st.floats(0, 100)),
-        saturation=float(draw(st.integers(1000, 2**31 - 1))),
-        flux=draw(lengths),
-        cell_axes=cell,
-        space_group="P 21 21 21",
-    )
 
 
 @settings(max_examples=60, deadline=None)

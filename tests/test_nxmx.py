@@ -7,6 +7,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from any_instrument import instruments
 from command_line import job_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -75,6 +76,34 @@ def test_instrument_comes_back(path, instrument):
         else:
             np.testing.assert_allclose(getattr(found, name), value, rtol=ROUNDING, atol=ROUNDING, err_msg=name)
     assert read_nxmx_provenance(path) == PROVENANCE
+
+
+across_z = st.builds(lambda angle: np.array([np.cos(angle), np.sin(angle), 0.0]), st.floats(0.0, 3.1))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    instrument=instruments(
+        n_fast=st.integers(1, 9), n_slow=st.integers(1, 9), beam_direction=np.array([0.0, 0.0, -1.0]),
+        polarization_fraction=st.floats(0.501, 1.0), polarization_normal=across_z, space_group="P 1",
+    ),
+    images=st.integers(1, 4),
+)  # fmt: skip
+def test_any_instrument_comes_back(tmp_path_factory, instrument, images):
+    """Clauses 30.61, 30.76 and 30.79."""
+    path = tmp_path_factory.mktemp("nxmx") / "x.h5"
+    stack = np.arange(images * instrument.n_slow * instrument.n_fast, dtype=np.int32)
+    write_nxmx(path, stack.reshape(images, *instrument.shape), instrument, provenance=PROVENANCE)
+    found = read_nxmx_instrument(path)
+    for name, value in vars(instrument).items():
+        if isinstance(value, str):
+            assert getattr(found, name) == value
+        elif name == "polarization_normal":
+            # Either way along it; of light that is hardly polarised it is hardly known.
+            degree = 2.0 * instrument.polarization_fraction - 1.0
+            np.testing.assert_allclose(np.cross(found.polarization_normal, value), 0.0, atol=ROUNDING / degree)
+        else:
+            np.testing.assert_allclose(getattr(found, name), value, rtol=1e-10, atol=1e-10, err_msg=name)
 
 
 def test_axes_are_in_the_frame_of_mcstas(path):

@@ -167,7 +167,7 @@ def test_fused_derivatives(shape):
     experiment = small_experiment(crystal={"shape": shape})
     params = lower(experiment)
     active = experiment.active_pixels()
-    directions = _directions(params, {"cell.a": _derivative(experiment, params, "cell.a")}, ["cell.a"])
+    directions = _directions(params, {"cell.a": _derivative(experiment, params, "cell.a")}, ["cell.a"], panel=0)
     text = assembly_of(
         jacobian_kernel(params.shape, params.interpolate),
         0,

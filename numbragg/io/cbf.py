@@ -22,6 +22,8 @@ _SECTION = b"--CIF-BINARY-FORMAT-SECTION--"
 _START_OF_DATA = b"\x0c\x1a\x04\xd5"
 _PADDING = 4095
 _EV_ANGSTROM = 12398.42
+_GAIN, _PEDESTAL, _ATTENUATION = "Counts_per_photon", "Pedestal", "Sensor_attenuation"
+"""Entries that headers of Pilatus detectors do not have."""
 _MODULE, _GAP = (487, 195), (7, 17)
 """Pixels of a Pilatus module and of the gap behind it, fast and slow."""
 TILT_SHOWN = 1e-4
@@ -200,6 +202,9 @@ def read_cbf_instrument(path: str | os.PathLike[str]) -> Instrument:
         thickness=thickness * 1e3 if thickness > THINNEST else 0.0,
         saturation=_optional(source, header, "Count_cutoff", 65534.0),
         flux=_optional(source, header, "Flux", 0.0),
+        gain=_optional(source, header, _GAIN, 1.0),
+        pedestal=_optional(source, header, _PEDESTAL, 0.0),
+        attenuation=_optional(source, header, _ATTENUATION, 0.0),
     )
 
 
@@ -227,9 +232,9 @@ def _header_lines(instrument: Instrument, pilatus: bool) -> list[str]:
         # Readers need a time, and a file must not depend on when it was made.
         "1970-01-01T00:00:00.000",
         f"Pixel_size {edge} x {edge}",
-        f"Silicon sensor, thickness {max(instrument.thickness * 1e-3, THINNEST):.9g} m",
-        f"Exposure_time {instrument.exposure:.9g} s",
-        f"Exposure_period {instrument.exposure:.9g} s",
+        f"Silicon sensor, thickness {max(instrument.thickness * 1e-3, THINNEST):.12g} m",
+        f"Exposure_time {instrument.exposure:.12g} s",
+        f"Exposure_period {instrument.exposure:.12g} s",
         "Tau = 0 s",
         f"Count_cutoff {instrument.saturation:.0f} counts",
         f"Threshold_setting: {_EV_ANGSTROM / instrument.wavelength / 2:.0f} eV",
@@ -238,12 +243,15 @@ def _header_lines(instrument: Instrument, pilatus: bool) -> list[str]:
         f"Wavelength {instrument.wavelength:.12g} A",
         f"Detector_distance {instrument.distance * 1e-3:.12g} m",
         f"Beam_xy ({', '.join(centre)}) pixels",
-        f"Flux {instrument.flux:.9g}",
+        f"Flux {instrument.flux:.12g}",
         "Filter_transmission 1.0000",
         f"Start_angle {instrument.phi_start:.12g} deg.",
         f"Angle_increment {instrument.osc:.12g} deg.",
-        f"Polarization {instrument.polarization_fraction:.9g}",
+        f"Polarization {instrument.polarization_fraction:.12g}",
         "Detector_2theta 0.0000 deg.",
+        f"{_GAIN} {instrument.gain:.12g}",
+        f"{_PEDESTAL} {instrument.pedestal:.12g} counts",
+        f"{_ATTENUATION} {instrument.attenuation:.12g} 1/mm",
     ]
 
 
