@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import experiment, precision, public, source_flags
+from benchmarks.common import experiment, in_strips, precision, public, source_flags
 
 
 class Forward:
@@ -51,6 +51,25 @@ class Threads(Forward):
 
     def time_image(self, *_: Any) -> None:
         self.run()
+
+
+class Panels(Forward):
+    """The same pixels as one panel, and as strips of it."""
+
+    params = (1, 16, 128)
+    param_names = ("panels",)
+
+    def setup(self, panels: int) -> None:
+        self.prepare("square", threads=2)
+        if panels > 1:
+            self.scene = in_strips(self.scene, panels)
+        self.run()
+
+    def time_image(self, _: int) -> None:
+        self.run()
+
+    def time_derivatives(self, _: int) -> None:
+        public("jacobian")(self.scene, ["cell.a", "misset.x", "detector.distance", "detector.rot_x"], threads=2)
 
 
 class Precision(Forward):

@@ -4,6 +4,7 @@ Scenes are only ever appended. A changed one would cut the history that asv keep
 """
 
 import contextlib
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -98,6 +99,15 @@ def precision(name: str) -> dict[str, str]:
     if name == "double":
         return {}
     raise NotImplementedError(f"this revision has no precision {name}")
+
+
+def in_strips(scene: Any, count: int) -> Any:
+    """The same detector as so many panels, one above the other; NotImplementedError where a revision has one panel."""
+    panel, detector = public("Panel"), scene.detector
+    rows = detector.n_slow // count
+    corners = np.arange(count)[:, None] * [0.0, rows * detector.pixel_size, 0.0]
+    strips = tuple(panel(origin=corner, fast_axis=np.eye(3)[0], slow_axis=np.eye(3)[1]) for corner in corners)
+    return dataclasses.replace(scene, detector=dataclasses.replace(detector, n_slow=rows, panels=strips))
 
 
 def inputs() -> Path:
