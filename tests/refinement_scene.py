@@ -54,10 +54,16 @@ def truth(**crystal: Any) -> numbragg.Experiment:
 
 
 @functools.cache
+def truth_image() -> np.ndarray:
+    """Photons of the truth alone."""
+    return numbragg.simulate(truth())
+
+
+@functools.cache
 def expected() -> np.ndarray:
     """Photons of the truth on a sloping background."""
     slow, fast = np.indices(truth().detector.shape)
-    image = numbragg.simulate(truth()) + BACKGROUND * np.exp(-np.hypot(slow - 125, fast - 128) / 150.0)
+    image = truth_image() + BACKGROUND * np.exp(-np.hypot(slow - 125, fast - 128) / 150.0)
     image.setflags(write=False)
     return image
 

@@ -384,7 +384,7 @@ class TestRefinement:
         counts = numbragg.poisson_noise(numbragg.simulate(truth) + level, seed=5, adc_offset=0.0).pixels
         moved = {"misset.x": 10.05, "detector.distance": 60.3, "cell.a": 70.3}
         result = numbragg.refine(truth.replace(moved), counts, free=["misset", "cell.a", "detector.distance"],
-                                 background=level, symmetry="triclinic")  # fmt: skip
+                                 symmetry="triclinic")  # fmt: skip
         assert result.success
         for name, value in result.parameters.items():
             true = truth.parameters[name].value

@@ -1,5 +1,7 @@
 """The pieces of a refinement, one by one (specs/55-refinement.md)."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import refinement_scene as scene
@@ -253,6 +255,25 @@ def test_residuals_and_their_derivatives_belong_together():
         ends = [weighted(target, u + sign * step * row, weights)[0] for sign in (1.0, -1.0)]
         difference = (ends[0] - ends[1]) / (2 * step)
         assert np.linalg.norm(column - difference) < DIFFERENCE * np.linalg.norm(column)
+
+
+def fitted_backgrounds(boxes, background="plane"):
+    """Backgrounds of least squares in boxes, at the truth."""
+    image = scene.counted(1)
+    observations = observe([boxes], [image], background)
+    spots = scene.truth_image()[observations.slow, observations.fast]
+    fit = BackgroundFit(observations, 1.0 / (1.0 + observations.photons))
+    return observations.background + fit.fit(observations.photons - spots - observations.background)
+
+
+@pytest.mark.parametrize("background", ["plane", "constant"])
+def test_backgrounds_do_not_depend_on_what_the_boxes_come_with(background):
+    """Clause 55.22: planes that were cut off at 0 are no planes, and would be left in what is fitted."""
+    boxes = find_shoeboxes(scene.truth(), scene.counted(1))
+    bent = replace(boxes, background=np.maximum(20.0 * (boxes.fast - boxes.limits[boxes.box, 2] - 4.0), 0.0))
+    own, other = fitted_backgrounds(boxes, background), fitted_backgrounds(bent, background)
+    assert not np.allclose(boxes.background, bent.background)
+    assert other == pytest.approx(own, rel=1e-9)
 
 
 def test_where_no_experiment_exists_the_loss_is_immense():

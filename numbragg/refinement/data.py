@@ -141,7 +141,13 @@ def observe(boxes: Sequence[Shoeboxes], photons: Sequence[Image], background: Ba
     """
     columns = COLUMNS.get(background, 0) if isinstance(background, str) else 0
     images = [
-        _used(shoeboxes, image, max(1, PIXELS_PER_COLUMN * columns), background is not None)
+        _used(
+            shoeboxes,
+            image,
+            max(1, PIXELS_PER_COLUMN * columns),
+            has_background=background is not None,
+            fitted=columns > 0,
+        )
         for shoeboxes, image in zip(boxes, photons, strict=True)
     ]
     if not any(len(pixels.slow) for pixels in images):
@@ -149,11 +155,15 @@ def observe(boxes: Sequence[Shoeboxes], photons: Sequence[Image], background: Ba
     return gather(images, columns)
 
 
-def _used(shoeboxes: Shoeboxes, image: Image, least: int, has_background: bool) -> ImagePixels:
+def _used(shoeboxes: Shoeboxes, image: Image, least: int, *, has_background: bool, fitted: bool) -> ImagePixels:
     used = shoeboxes.used & np.isfinite(image[shoeboxes.slow, shoeboxes.fast])
     counts = np.bincount(shoeboxes.box[used], minlength=len(shoeboxes.limits))
     rows = np.flatnonzero(used & (counts[shoeboxes.box] >= least))
     rows = rows[np.argsort(shoeboxes.box[rows], kind="stable")]
     slow, fast = shoeboxes.slow[rows], shoeboxes.fast[rows]
+    box = shoeboxes.box[rows]
     background = shoeboxes.background[rows] if has_background else np.zeros(len(rows))
-    return ImagePixels(slow, fast, shoeboxes.box[rows], image[slow, fast], background)
+    if fitted:
+        # What the boxes come with is cut off at 0: no plane, and no sum with one.
+        background = (np.bincount(box, background) / np.maximum(np.bincount(box), 1))[box]
+    return ImagePixels(slow, fast, box, image[slow, fast], background)
