@@ -8,7 +8,8 @@ import pytest
 from command_line import run
 from panel_scene import experiment_of
 
-from numbragg.compat.build import build_job
+from numbragg.compat.build import build_job, parse_flags
+from numbragg.errors import NumbraggError
 from numbragg.instruments import describe_instrument
 from numbragg.io.expt import write_expt
 from numbragg.io.nxmx import read_nxmx, read_nxmx_instrument
@@ -154,3 +155,11 @@ def test_a_panel_of_a_detector_with_one_is_refused():
     outcome = run(f"simulate {CRYSTAL} -detpixels 30 --panel 0")
     assert outcome.status == 2
     assert "there is no panel 0: it has one panel" in outcome.err
+
+
+def test_flags_of_a_program_take_a_geometry_file():
+    """Clause 30.90."""
+    experiment = parse_flags([*CRYSTAL.split(), "-oversample", "1"], geometry="d.expt")
+    assert experiment.detector.shape == (4, 60, 80)
+    with pytest.raises(NumbraggError, match="nanoBragg.c reads no such file"):
+        parse_flags(CRYSTAL.split(), "c", geometry="d.expt")

@@ -78,7 +78,9 @@ class Job:
     """What the noise image holds beside photon counting."""
 
 
-def parse_flags(argv: Sequence[str], compat: Compat = "spec", *, c_threads: int = 1) -> Experiment:
+def parse_flags(
+    argv: Sequence[str], compat: Compat = "spec", *, c_threads: int = 1, geometry: str | None = None
+) -> Experiment:
     """Build an experiment from nanoBragg's flags.
 
     Parameters
@@ -90,6 +92,9 @@ def parse_flags(argv: Sequence[str], compat: Compat = "spec", *, c_threads: int 
         (specs/40-compat.md).
     c_threads
         Threads of the emulated nanoBragg.c (mode "c").
+    geometry
+        A file that sets detector, beam, rotation and orientation where no flag does: ``.expt``, XPARM.XDS, XDS.INP, a
+        CrystFEL ``.geom``, CBF or NXmx (specs/30-formats.md, 30.90).
 
     Raises
     ------
@@ -101,7 +106,7 @@ def parse_flags(argv: Sequence[str], compat: Compat = "spec", *, c_threads: int 
     NumbraggWarning
         What the user probably wants to change; DeviationNote where a defect of nanoBragg.c matters.
     """
-    return build_job(argv, compat, c_threads=c_threads).experiment
+    return build_job(argv, compat, c_threads=c_threads, geometry=geometry).experiment
 
 
 def build_job(
