@@ -161,5 +161,5 @@ def test_flags_of_a_program_take_a_geometry_file():
     """Clause 30.90."""
     experiment = parse_flags([*CRYSTAL.split(), "-oversample", "1"], geometry="d.expt")
     assert experiment.detector.shape == (4, 60, 80)
-    with pytest.raises(NumbraggError, match="nanoBragg.c reads no such file"):
+    with pytest.raises(NumbraggError, match=r"nanoBragg\.c reads no such file"):
         parse_flags(CRYSTAL.split(), "c", geometry="d.expt")
