@@ -43,11 +43,18 @@ TILTED = f"{FLAGS} -detector_rotx 3 -detector_roty 5 -twotheta 7 -spindle_axis 0
 
 CELL = (34.77, 39.17, 48.31)
 SCENE = (
-    "-cell 34.77 39.17 48.31 90 90 90 -misset 23 41 67 -gauss_xtal -N 20 -fudge 0.005 -mosaic 0.25 -mosaic_dom 20 "
-    "-lambda 0.9768 -polar 0.998 -fluence 5e26 -detpixels 700 -pixel 0.172 -distance 120 -oversample 1 -phi 0 "
-    "-phisteps 20 -seed 1 -noprogress"
+    "-cell 34.77 39.17 48.31 90 90 90 -misset 23 41 67 -mosaic 0.25 -lambda 0.9768 -polar 0.998 -detpixels 700 "
+    "-pixel 0.172 -distance 120 -phi 0 -seed 1 -noprogress"
 )
-SERIES = "--images 30 --osc-per-image 1 --background water:thickness=0.0001:width=0.0001 --bad-pixels beamstop.txt"
+SERIES = "--images 30 --osc-per-image 1 --bad-pixels beamstop.txt"
+SMOOTH = (
+    "-gauss_xtal -N 20 -fudge 0.005 -oversample 1 -mosaic_dom 20 -phisteps 20 -fluence 5e26 "
+    "--background water:thickness=0.0001:width=0.0001"
+)
+FRINGED = (
+    "-N 30 -oversample 2 -mosaic_dom 30 -phisteps 10 -fluence 3e25 --background water:thickness=0.00028:width=0.00028"
+)
+"""Blocks of the default shape, with nine photons of background, beyond which few of their fringes rise."""
 
 
 @pytest.fixture(autouse=True)
@@ -123,13 +130,20 @@ def process(first: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("convention", "name"), [("mosflm", "s_#####.cbf"), ("dials", "s.h5"), ("adxv", "s_#####.img")]
+    ("convention", "name", "crystal"),
+    [
+        ("mosflm", "s_#####.cbf", SMOOTH),
+        ("dials", "s.h5", SMOOTH),
+        ("adxv", "s_#####.img", SMOOTH),
+        ("dials", "s.h5", FRINGED),
+    ],
+    ids=["cbf", "nxmx", "smv", "fringed"],
 )
-def test_dials_processes_a_rotation_series(convention, name):
+def test_dials_processes_a_rotation_series(convention, name, crystal):
     """Clauses 30.66, 30.70 and 30.76: 30 degrees of lambda Cro repressor, without any option on import."""
     Path("beamstop.txt").write_text("335 365 335 365\n")
     model = str(files("numbragg") / "data" / "1orc.pdb")
-    outcome = run("simulate", SERIES, f"-{convention} -hkl {model}", SCENE, f"-noisefile {name}")
+    outcome = run("simulate", SERIES, f"-{convention} -hkl {model}", SCENE, crystal, f"-noisefile {name}")
     assert outcome.status == 0, outcome.err
     if name.endswith(".img"):
         process("s.expt")
