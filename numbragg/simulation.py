@@ -181,10 +181,7 @@ def prepare(experiment: Experiment, params: KernelParams, pixels: Pixels, tile: 
     shape: tuple[int, ...] = experiment.detector.shape
     size = math.prod(experiment.detector.panel_shape)
     if pixels is None:
-        panels = [
-            PanelPixels(number, make_whole_batches(one, params, tile, number * size), number * size)
-            for number, one in enumerate(experiment.by_panel())
-        ]
+        panels = _whole_panels(experiment, params, tile, size)
     else:
         wanted = pixel_numbers(experiment, pixels)
         shape = wanted.shape
@@ -192,22 +189,32 @@ def prepare(experiment: Experiment, params: KernelParams, pixels: Pixels, tile: 
         kept = np.arange(len(wanted)) if whole else np.flatnonzero(np.isin(wanted, experiment.active_pixels()))
         panels = [
             PanelPixels(number, make_batches(one, params, wanted[targets] - np.int32(number * size), targets, tile), 0)
-            for number, (one, targets) in enumerate(_among_panels(experiment, wanted, kept.astype(np.int32), size))
+            for number, one, targets in _among_panels(experiment, wanted, kept.astype(np.int32), size)
         ]
     return PixelJob(tuple(panels), np.zeros(math.prod(shape), params.crystal.axes.dtype), shape)
 
 
+def _whole_panels(experiment: Experiment, params: KernelParams, tile: int, size: int) -> list[PanelPixels]:
+    if experiment.detector.has_panels and experiment.mask is None:
+        # Panels that are simulated whole are all alike.
+        batches = make_whole_batches(experiment.of_panel(0), params, tile)
+        return [PanelPixels(number, batches, number * size) for number in range(len(experiment.detector.panels))]
+    return [
+        PanelPixels(number, make_whole_batches(one, params, tile, number * size), number * size)
+        for number, one in enumerate(experiment.by_panel())
+    ]
+
+
 def _among_panels(
     experiment: Experiment, wanted: npt.NDArray[np.int32], kept: npt.NDArray[np.int32], size: int
-) -> Iterator[tuple[Experiment, npt.NDArray[np.int32]]]:
-    """Each panel with the positions of its pixels among those wanted."""
-    panels = experiment.by_panel()
-    if len(panels) == 1:
-        yield panels[0], kept
+) -> Iterator[tuple[int, Experiment, npt.NDArray[np.int32]]]:
+    """Each panel that has some of the pixels wanted, with their positions among them."""
+    if not experiment.detector.has_panels:
+        yield 0, experiment, kept
         return
     owner = wanted[kept] // size
-    for number, one in enumerate(panels):
-        yield one, kept[owner == number]
+    for number in np.unique(owner).tolist():
+        yield number, experiment.of_panel(number), kept[owner == number]
 
 
 def pixel_numbers(experiment: Experiment, pixels: Pixels) -> npt.NDArray[np.int32]:
