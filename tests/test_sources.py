@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from numbragg.errors import NumbraggError
 from numbragg.geometry.rotations import axis_rotation
-from numbragg.lowering.sources import count_sources, list_sources
+from numbragg.lowering.sources import count_sources, list_sources, shortest_wavelength
 from numbragg.models.beam import Beam, SourceTable
 from numbragg.models.sampling import Sampling
+from numbragg.models.spectrum import Spectrum
 
 ROUNDING = 1e-14  # a few units in the last place of numbers of order 1
 COMPLEX_STEP = 1e-200
@@ -172,3 +173,22 @@ def test_complex_step_through_the_sources_agrees_with_the_central_difference(bui
     numeric = (numbers(at + STEP) - numbers(at - STEP)) / (2.0 * STEP)
     assert np.any(exact)
     np.testing.assert_allclose(exact, numeric, rtol=0, atol=DIFFERENCE_TOLERANCE)
+
+
+LINES = Spectrum(np.array([0.95, 1.0, 1.1]), np.array([1.0, 3.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    "beam",
+    [
+        Beam(wavelength=0.97),
+        Beam(dispersion=Sampling(3.0, 4)),
+        Beam(wavelength=1.2, spectrum=LINES),
+        Beam(dispersion=Sampling(3.0, 4), sources=table(-X, -Y)),
+        Beam(sources=table(-X, -Y, wavelengths=np.array([1.1, 0.9]))),
+        Beam(spectrum=LINES, sources=table(-X, -Y)),
+    ],
+)
+def test_shortest_wavelength_is_that_of_the_list(beam):
+    """Clauses 10.34 and 10.92."""
+    assert shortest_wavelength(beam) == list_sources(beam).wavelength.min()

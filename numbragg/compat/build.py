@@ -22,7 +22,7 @@ from numbragg.io.stol import Abscissa
 from numbragg.lowering.detector_frame import corner_points, place_detector
 from numbragg.lowering.lower import ANGSTROM, WATER_MOLAR_MASS
 from numbragg.lowering.orientations import phi_angles
-from numbragg.lowering.sources import list_sources
+from numbragg.lowering.sources import shortest_wavelength
 from numbragg.materials import amorphous_layer
 from numbragg.models.amorphous import AmorphousLayer
 from numbragg.models.beam import Beam
@@ -254,7 +254,7 @@ def _corner_resolution(geometry: Geometry, beam: Beam) -> float:
     corners = corner_points(detector, place_detector(detector, geometry.beam))
     directions = np.array([corner / np.linalg.norm(corner) for corner in corners])
     largest = float(np.linalg.norm(directions - np.asarray(geometry.beam), axis=1).max())
-    return float(np.real(list_sources(beam).wavelength).min()) / ANGSTROM / largest
+    return shortest_wavelength(beam) / ANGSTROM / largest
 
 
 def _note_deviations(settings: Settings, experiment: Experiment) -> None:

@@ -55,6 +55,14 @@ def list_sources(beam: Beam, *, ignore_weights: bool = False) -> Sources:
     return Sources(incident, wavelength, weight, unit(np.cross(incident, magnetic)), magnetic)
 
 
+def shortest_wavelength(beam: Beam) -> float:
+    """Shortest wavelength of the sources, m, without listing them."""
+    if beam.sources is None or beam.spectrum is not None:
+        return float(np.real(_lines(beam)[0]).min())
+    angstroms = beam.wavelength if beam.sources.wavelengths is None else beam.sources.wavelengths
+    return float(np.min(np.real(angstroms))) * ANGSTROM
+
+
 def count_sources(beam: Beam) -> tuple[int, int]:
     """Directions and sources of a beam; -1 directions for sources given one by one, as the reference prints."""
     if beam.sources is not None:
