@@ -22,6 +22,21 @@ settings.register_profile("search", deadline=None)
 settings.load_profile("same")
 
 
+@pytest.fixture
+def windows(monkeypatch):
+    """Figures that were shown: a display and a toolkit are there, as matplotlib sees it."""
+    from matplotlib import pyplot
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figures = []
+    monkeypatch.setenv("DISPLAY", ":0")
+    pyplot.switch_backend("agg")
+    monkeypatch.setattr(FigureCanvasAgg, "required_interactive_framework", "a toolkit", raising=False)
+    monkeypatch.setattr(pyplot, "show", lambda: figures.append(pyplot.gcf()))
+    yield figures
+    pyplot.close("all")
+
+
 def random_table(reach: int, seed: int = 0) -> StructureFactors:
     """Amplitudes between 0 and 100 for indices from -reach to reach; no two are equal."""
     values = np.random.default_rng(seed).uniform(0.0, 100.0, (2 * reach + 1,) * 3)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from numbragg.errors import NumbraggError
 from numbragg.models.instrument import Instrument
 from numbragg.models.panel import Panel
 
@@ -46,12 +45,3 @@ def assert_same_panels(found, wanted):
         np.testing.assert_allclose(one.fast_axis, other.fast_axis, rtol=0, atol=ROUNDING)
         np.testing.assert_allclose(one.slow_axis, other.slow_axis, rtol=0, atol=ROUNDING)
     assert found.pixel_size == pytest.approx(wanted.pixel_size, rel=ROUNDING)
-
-
-def refusal(read, path) -> str:
-    """The message with which a file is refused; none where it is read."""
-    try:
-        read(path)
-    except NumbraggError as error:
-        return str(error)
-    return ""

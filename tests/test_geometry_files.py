@@ -7,6 +7,7 @@ import pytest
 from command_line import job_of, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from refusals import refusal
 
 from numbragg.compat.build import build_job
 from numbragg.compat.geometry_file import read_geometry
@@ -244,15 +245,6 @@ def test_no_text_ends_in_a_traceback(source, cut, junk, keep):
     Path(name).write_text(text[:cut] + junk + (text[cut:] if keep else ""), encoding="utf-8")
     read = {"XPARM.XDS": read_xparm, "XDS.INP": read_xds_inp, "d.geom": read_geom}[name]
     assert name in (refusal(read, name) or name)
-
-
-def refusal(read, name) -> str:
-    """The message with which a file is refused; none where it is read."""
-    try:
-        read(name)
-    except NumbraggError as error:
-        return str(error)
-    return ""
 
 
 @pytest.mark.parametrize("seed", range(60))

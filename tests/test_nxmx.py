@@ -12,6 +12,7 @@ from command_line import job_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from refusals import refusal
 
 from numbragg.errors import NumbraggError
 from numbragg.instruments import describe_instrument
@@ -206,15 +207,6 @@ def test_a_cut_file_never_ends_in_a_traceback(tmp_path_factory, cut):
     path.write_bytes(data[: min(cut, len(data) - 1)])
     for read in (read_nxmx, read_nxmx_instrument, read_nxmx_provenance, count_nxmx_images):
         assert "x.h5" in (refusal(read, path) or "x.h5")
-
-
-def refusal(read, path) -> str:
-    """The message with which a file is refused; none where it is read."""
-    try:
-        read(path)
-    except NumbraggError as error:
-        return str(error)
-    return ""
 
 
 def without(name):

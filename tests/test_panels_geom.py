@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from panel_files import ROUNDING, refusal
+from panel_files import ROUNDING
+from refusals import refusal
 
 from numbragg.errors import NumbraggError
 from numbragg.io.crystfel import read_geom

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from panel_files import N_FAST, N_SLOW, PIXEL, PLACE, ROUNDING, assert_same_panels, detector, refusal, stack_of
+from panel_files import N_FAST, N_SLOW, PIXEL, PLACE, ROUNDING, assert_same_panels, detector, stack_of
+from refusals import refusal
 
 from numbragg.errors import NumbraggError
 from numbragg.io.nxmx import TO_MCSTAS, count_nxmx_images, read_nxmx, read_nxmx_instrument, write_nxmx, write_nxmx_data

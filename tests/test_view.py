@@ -514,27 +514,16 @@ def test_without_a_toolkit_a_picture_is_asked_for(simulated, monkeypatch):
     assert not pyplot.get_fignums()
 
 
-def test_a_window_shows_the_picture_and_tells_what_is_under_the_pointer(simulated, monkeypatch):
+def test_a_window_shows_the_picture_and_tells_what_is_under_the_pointer(simulated, windows):
     """Clauses 75.7 and 75.10."""
-    from matplotlib import pyplot
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    shown = []
-    monkeypatch.setenv("DISPLAY", ":0")
-    pyplot.switch_backend("agg")
-    monkeypatch.setattr(FigureCanvasAgg, "required_interactive_framework", "a toolkit", raising=False)
-    monkeypatch.setattr(pyplot, "show", lambda: shown.append(pyplot.gcf()))
-    try:
-        assert run("view a_1.img").status == 0
-        (figure,) = shown
-        axes = figure.axes[0]
-        assert len(axes.get_images()) == 1
-        assert "fast 30.0 slow 40.0" in axes.format_coord(30.0, 40.0)
-        assert "counts" in axes.format_coord(30.0, 40.0)
-        assert "counts" not in axes.format_coord(-30.0, 40.0)
-        assert "\u00c5" in axes.format_coord(30.0, 40.0)
-    finally:
-        pyplot.close("all")
+    assert run("view a_1.img").status == 0
+    (figure,) = windows
+    axes = figure.axes[0]
+    assert len(axes.get_images()) == 1
+    assert "fast 30.0 slow 40.0" in axes.format_coord(30.0, 40.0)
+    assert "counts" in axes.format_coord(30.0, 40.0)
+    assert "counts" not in axes.format_coord(-30.0, 40.0)
+    assert "\u00c5" in axes.format_coord(30.0, 40.0)
 
 
 def test_without_matplotlib_the_extra_is_named(simulated, monkeypatch):

@@ -21,7 +21,8 @@ from numbragg.instruments import describe_instrument
 from numbragg.io.float_image import write_float
 from numbragg.io.image_file import read_image
 from numbragg.io.png import INACTIVE_GREY, write_png
-from numbragg.lowering.rays import detector_points, frame_of, resolution_at, ring_points
+from numbragg.lowering.detector_frame import frame_of
+from numbragg.lowering.rays import detector_points, resolution_at, ring_points
 from numbragg.models.panel import Panel
 
 ROUNDING = 1e-6
@@ -507,30 +508,19 @@ def test_a_long_heading_fits_above_the_picture():
     assert heading.get_window_extent().width > 0.7 * figure.bbox.width
 
 
-def test_a_window_tells_panel_and_pixel(files, monkeypatch):
+def test_a_window_tells_panel_and_pixel(files, windows):
     """Clause 75.8."""
-    from matplotlib import pyplot
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    shown_figures = []
-    monkeypatch.setenv("DISPLAY", ":0")
-    pyplot.switch_backend("agg")
-    monkeypatch.setattr(FigureCanvasAgg, "required_interactive_framework", "a toolkit", raising=False)
-    monkeypatch.setattr(pyplot, "show", lambda: shown_figures.append(pyplot.gcf()))
-    try:
-        assert run("view a.npy --geometry a.h5").status == 0
-        (figure,) = shown_figures
-        text = figure.axes[0].format_coord(20.0, 20.0)
-        image = np.load("a.npy")
-        panel, fast, slow = text.split()[1], *(text.split()[i] for i in (4, 6))
-        assert text.startswith(f"panel {panel} (nw) fast {fast} slow {slow}   ")
-        assert f"   {image[int(panel), int(slow), int(fast)]:g} counts   " in text
-        height = figure.axes[0].get_ylim()[0] / 2
-        width = figure.axes[0].get_xlim()[1] / 2
-        assert figure.axes[0].format_coord(width, height).startswith("between the panels")
-        assert any("4 panels of 80 x 60 on " in words.get_text() for words in figure.texts)
-    finally:
-        pyplot.close("all")
+    assert run("view a.npy --geometry a.h5").status == 0
+    (figure,) = windows
+    text = figure.axes[0].format_coord(20.0, 20.0)
+    image = np.load("a.npy")
+    panel, fast, slow = text.split()[1], *(text.split()[i] for i in (4, 6))
+    assert text.startswith(f"panel {panel} (nw) fast {fast} slow {slow}   ")
+    assert f"   {image[int(panel), int(slow), int(fast)]:g} counts   " in text
+    height = figure.axes[0].get_ylim()[0] / 2
+    width = figure.axes[0].get_xlim()[1] / 2
+    assert figure.axes[0].format_coord(width, height).startswith("between the panels")
+    assert any("4 panels of 80 x 60 on " in words.get_text() for words in figure.texts)
 
 
 # Comparing panels
