@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numbragg.errors import NumbraggError, NumbraggWarning
-from numbragg.lowering.detector_frame import MM, DetectorFrame, corner_points, place_panels
-from numbragg.lowering.rays import frame_of
+from numbragg.lowering.detector_frame import MM, DetectorFrame, corner_points, frame_of, place_panels
 from numbragg.models.detector import Detector
 from numbragg.models.experiment import Experiment
 
@@ -137,7 +136,7 @@ def assemble(experiment: Experiment, image: npt.ArrayLike) -> Assembly:
             f"not an image (panel, slow, fast) of this detector, {detector.shape}, but {values.dtype} {values.shape}"
         )
     frame = frame_of(experiment)
-    panels, _ = place_panels(np.array([frame.origin, frame.fast, frame.slow, frame.normal]), detector.panels)
+    panels, _ = place_panels(frame.matrix, detector.panels)
     drawn = _drawn(detector, frame, panels[:, 3])
     pixel = detector.pixel_size * MM
     grid = _grid(frame, panels[drawn], pixel, detector.panel_shape)
@@ -203,10 +202,9 @@ def _drawn(detector: Detector, frame: DetectorFrame, normals: Matrix) -> npt.NDA
 def _grid(frame: DetectorFrame, panels: Matrix, pixel: float, shape: tuple[int, int]) -> _Grid:
     """Pixels of the detector's frame that the panels touch, or larger ones where that is too many."""
     from_panel = np.array([_pixels_to_rays(panel, pixel) for panel in panels])
-    whole = np.array([frame.origin, frame.fast, frame.slow])
     step = 1
     while True:
-        to_picture = np.linalg.solve(_pixels_to_rays(whole, step * pixel), from_panel)
+        to_picture = np.linalg.solve(_pixels_to_rays(frame.matrix, step * pixel), from_panel)
         boxes = np.array([_box(matrix, shape) for matrix in to_picture])
         first, last = boxes[:, 0].min(axis=0), boxes[:, 1].max(axis=0)
         size = last - first + 1

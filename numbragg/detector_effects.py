@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from numbragg.errors import NumbraggError
 from numbragg.models.effects import DetectorEffects
-from numbragg.noise import as_rows, available_cpus, draw_row
+from numbragg.models.panel import as_rows
+from numbragg.noise import available_cpus, draw_row
 from numbragg.point_spread import point_spread_quadrant, spread_photons
 
 PHOTONS, CALIBRATION, READOUT, FLICKER = range(4)

@@ -10,7 +10,7 @@ from numbragg.errors import NumbraggWarning
 from numbragg.geometry.cell import cell_constants, direct_vectors, nearest_rotation
 from numbragg.geometry.conventions import Convention
 from numbragg.geometry.rotations import unit
-from numbragg.lowering.detector_frame import DetectorFrame, place_detector, place_panel, place_panels
+from numbragg.lowering.detector_frame import DetectorFrame, frame_of, place_panels
 from numbragg.lowering.orientations import crystal_axes
 from numbragg.models.detector import Detector
 from numbragg.models.experiment import Experiment
@@ -59,9 +59,7 @@ def describe_instrument(experiment: Experiment, readout: Readout = DEFAULT_READO
         Something that no file format of this kind can say: a curved detector, several sources.
     """
     detector, beam, scan = experiment.detector, experiment.beam, experiment.scan
-    raw_axis = experiment.quirks.q25_twotheta_axis_length
-    whole = place_detector(detector, beam.direction, normalise_twotheta_axis=not raw_axis)
-    placed = place_panel(detector, whole, beam.direction)
+    placed = frame_of(experiment)
     if detector.curved:
         warnings.warn("image files say that the detector is flat, but it is curved", NumbraggWarning, stacklevel=2)
     turn = to_imgcif(beam.direction, scan.spindle_axis, placed.fast)
@@ -98,7 +96,7 @@ def describe_instrument(experiment: Experiment, readout: Readout = DEFAULT_READO
 def _placed_panels(detector: Detector, placed: DetectorFrame, turn: Vector) -> tuple[Panel, ...]:
     if not detector.has_panels:
         return ()
-    frames, _ = place_panels(np.array([placed.origin, placed.fast, placed.slow, placed.normal]), detector.panels)
+    frames, _ = place_panels(placed.matrix, detector.panels)
     return tuple(
         Panel(origin=turn @ origin / MM, fast_axis=turn @ fast, slow_axis=turn @ slow, name=panel.name)
         for panel, (origin, fast, slow, _) in zip(detector.panels, frames, strict=True)
@@ -129,8 +127,6 @@ class LaboratoryInstrument(NamedTuple):
     polarization: float  # Kahn factor
     cell: tuple[float, ...] | None
     orientation: Vector | None
-    panels: tuple[Panel, ...]
-    """Along fast, slow and normal of the detector, from its corner."""
 
 
 def into_laboratory(instrument: Instrument, convention: Convention) -> LaboratoryInstrument:
@@ -165,11 +161,11 @@ def into_laboratory(instrument: Instrument, convention: Convention) -> Laborator
         orientation = nearest_rotation(solved.T)
     fast, slow = instrument.beam_centre
     kahn = 2.0 * instrument.polarization_fraction - 1.0
-    panels = _within_detector(instrument)
-    return LaboratoryInstrument(placed, instrument.distance, fast, slow, kahn, cell, orientation, panels)
+    return LaboratoryInstrument(placed, instrument.distance, fast, slow, kahn, cell, orientation)
 
 
-def _within_detector(instrument: Instrument) -> tuple[Panel, ...]:
+def within_detector(instrument: Instrument) -> tuple[Panel, ...]:
+    """Several panels of an instrument along fast, slow and normal of its detector, from its corner; none of one."""
     axes = np.stack([instrument.fast_axis, instrument.slow_axis, instrument.normal], axis=1)
 
     def along(vector: Vector) -> Vector:

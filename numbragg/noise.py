@@ -4,12 +4,12 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numbragg.errors import NumbraggError
+from numbragg.models.panel import as_rows
 
 LARGEST_PIXEL = 65535
 LARGEST_MEAN = 9.2e18
@@ -86,11 +86,6 @@ def poisson_noise(
     with ThreadPoolExecutor(workers) as pool:
         totals = list(pool.map(draw, range(workers)))
     return NoiseImage(pixels, sum(total[0] for total in totals), sum(total[1] for total in totals))
-
-
-def as_rows(image: NDArray[Any]) -> NDArray[Any]:
-    """The same values with the rows of all panels in one dimension, shape (rows, fast)."""
-    return image.reshape(math.prod(image.shape[:-1]), image.shape[-1])
 
 
 def checked_offset(adc_offset: float) -> float:

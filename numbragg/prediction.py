@@ -10,9 +10,9 @@ import numpy.typing as npt
 from numbragg.errors import NumbraggError
 from numbragg.geometry.rotations import axis_rotation, unit
 from numbragg.kernels.lattice import GAUSS_RADIUS, SPHERE_OVER_CUBE, TOPHAT_RADIUS_SQUARED
-from numbragg.lowering.detector_frame import MM, corner_points
+from numbragg.lowering.detector_frame import MM, corner_points, frame_of
 from numbragg.lowering.orientations import RADIAN, crystal_axes, domain_rotations, phi_angles
-from numbragg.lowering.rays import detector_points, frame_of
+from numbragg.lowering.rays import detector_points
 from numbragg.lowering.sources import list_sources
 from numbragg.models.beam import CLASSICAL_RADIUS_SQUARED
 from numbragg.models.crystal import Crystal

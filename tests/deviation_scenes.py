@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from command_line import job_of
 
-from numbragg.compat.report import placed
 from numbragg.errors import DeviationNote
+from numbragg.lowering import detector_frame
 
 ROOT = Path(__file__).parents[1]
 REGISTER = (ROOT / "specs" / "40-compat.md").read_text()
@@ -38,7 +38,7 @@ def command(entry: str) -> str:
 
 
 def frame_of(line: str, compat: str = "spec"):
-    return placed(job_of(line, compat))
+    return detector_frame.frame_of(job_of(line, compat).experiment)
 
 
 def oblique_path(shape: tuple[int, int], pixel: float, distance: float) -> np.ndarray:

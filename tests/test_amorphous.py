@@ -25,7 +25,7 @@ from numbragg import (
 from numbragg.gradients.jacobians import image_and_jacobian
 from numbragg.io.stol import read_stol, write_stol
 from numbragg.lowering.amorphous import squared_amplitudes
-from numbragg.lowering.rays import frame_of
+from numbragg.lowering.detector_frame import frame_of
 from numbragg.lowering.sources import list_sources
 from numbragg.models.beam import SourceTable
 from numbragg.models.parameters import ACCESS

@@ -17,9 +17,10 @@ from deviation_scenes import (
     oblique_path,
 )
 
-from numbragg.compat.report import placed, smv_header
+from numbragg.compat.report import smv_header
 from numbragg.errors import NumbraggWarning
 from numbragg.io.fdump import read_fdump
+from numbragg.lowering import detector_frame
 from numbragg.models.quirks import NO_QUIRKS
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_with_inputs")
@@ -158,7 +159,7 @@ ORIGIN_MM = "70 10.5 -8.5"
 
 
 def origin_of(line: str, compat: str = "spec") -> np.ndarray:
-    return np.asarray(placed(job_of(line, compat)).origin)
+    return np.asarray(frame_of(line, compat).origin)
 
 
 def test_q07_origin_is_set_in_metres_or_millimetres_in_spec():
@@ -178,7 +179,8 @@ def test_q07_origin_has_no_effect_in_c_but_to_select_custom():
 def test_q07_origin_wins_over_the_flags_it_overrides_and_a_warning_names_them(flags):
     with pytest.warns(NumbraggWarning, match=rf"-pix0_vector_mm overrides {flags.split()[0]}"):
         overridden = job_of(f"{CUBIC} -detpixels 24 -pixel 0.8 {flags} -pix0_vector_mm {ORIGIN_MM}")
-    np.testing.assert_allclose(placed(overridden).origin, [0.07, 0.0105, -0.0085], rtol=ROUNDING)
+    placed = detector_frame.frame_of(overridden.experiment)
+    np.testing.assert_allclose(placed.origin, [0.07, 0.0105, -0.0085], rtol=ROUNDING)
 
 
 # Q08, Q09

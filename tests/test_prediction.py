@@ -12,7 +12,7 @@ import numbragg
 from numbragg import Beam, Crystal, Detector, Experiment, NumbraggError, Sampling, Scan, StructureFactors
 from numbragg.geometry.conventions import CONVENTIONS
 from numbragg.geometry.rotations import DEGREE, axis_rotation, unit, xyz_rotation
-from numbragg.lowering import rays
+from numbragg.lowering.detector_frame import frame_of
 from numbragg.lowering.orientations import crystal_axes
 from numbragg.lowering.rays import detector_points
 from numbragg.prediction import Predictions
@@ -152,7 +152,7 @@ def test_no_bright_pixel_is_without_a_prediction(name):
 def test_positions_stay_when_everything_turns_together(angles, name):
     """Clause 55.73: only directions relative to each other count. Mosaic rotations are fixed in the laboratory."""
     experiment, turn = SCENES[name], xyz_rotation(*np.multiply(angles, DEGREE))
-    frame = rays.frame_of(experiment)
+    frame = frame_of(experiment)
     crystal = dataclasses.replace(
         experiment.crystal,
         mosaic_spread=0.0,
@@ -382,7 +382,7 @@ def test_a_predicted_still_obeys_the_laue_conditions(seed, angle):
     experiment = scene(seed, "mosflm", "round", crystal={"n_cells": (12.0, 12.0, 12.0)})
     spots = numbragg.predict_reflections(experiment)
     assume(len(spots.hkl) > 0)
-    frame, crystal = rays.frame_of(experiment), experiment.crystal
+    frame, crystal = frame_of(experiment), experiment.crystal
     pixel = experiment.detector.pixel_size * 1e-3
     points = (
         frame.origin

@@ -47,7 +47,6 @@ exit code: 0, 2 for bad input, 3 when it did not converge, 130 for Ctrl-C, which
 
 NOT_CONVERGED = 3
 INTERRUPTED = 130
-GEOMETRY = "geometry"
 SIXTEEN_BITS = 65535
 
 _NUMBERS = {"--gain": "gain", "--readout-noise": "readout_sigma", "--overload": "overload"}
@@ -120,7 +119,7 @@ def _extras(options: dict[str, Any]) -> Any:
 
 def _long_options(options: dict[str, Any], refined: Any) -> list[str]:
     """Long options of the start that the refined experiment needs too."""
-    given = {f"--{GEOMETRY}": options[GEOMETRY]} if GEOMETRY in options else {}
+    given = {"--geometry": options["geometry"]} if "geometry" in options else {}
     given |= {option.name: str(options[option.key]) for option in SAMPLE if option.key in options}
     if refined.crystal.mosaic_spreads is not None:
         given[MOSAIC_SPREADS.name] = ",".join(repr(float(spread)) for spread in refined.crystal.mosaic_spreads)

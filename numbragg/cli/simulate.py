@@ -19,8 +19,9 @@ from numbragg.compat.more_options import add_options
 from numbragg.compat.report import geometry_lines, statistics_lines
 from numbragg.errors import NumbraggError
 from numbragg.models.experiment import Experiment
+from numbragg.models.panel import as_rows
 from numbragg.models.quirks import NO_QUIRKS
-from numbragg.noise import as_rows, checked_offset
+from numbragg.noise import checked_offset
 from numbragg.statistics import ImageStatistics, image_statistics
 
 BRIGHTEST_COUNT = 55000.0

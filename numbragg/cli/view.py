@@ -276,8 +276,7 @@ def _instrument(path: str, kind: str) -> Instrument | None:
 
 def _bare(instrument: Instrument) -> Experiment:
     """Detector and beam of a file, in its own frame, around a crystal that scatters nothing."""
-    from numbragg.geometry.conventions import CONVENTIONS
-    from numbragg.instruments import into_laboratory
+    from numbragg.instruments import within_detector
     from numbragg.models.beam import Beam
     from numbragg.models.detector import Detector
 
@@ -295,7 +294,7 @@ def _bare(instrument: Instrument) -> Experiment:
             slow_axis=instrument.slow_axis,
             normal=instrument.normal,
             origin=instrument.origin * 1e-3,
-            panels=into_laboratory(instrument, CONVENTIONS["mosflm"]).panels,
+            panels=within_detector(instrument),
         ),
     )
 

@@ -19,7 +19,7 @@ from numbragg.geometry.conventions import (
     default_beam_centre,
 )
 from numbragg.geometry.rotations import unit
-from numbragg.instruments import into_laboratory
+from numbragg.instruments import into_laboratory, within_detector
 from numbragg.lowering.detector_frame import obliquity, place_detector
 from numbragg.models.detector import Detector
 from numbragg.models.panel import Panel
@@ -80,15 +80,15 @@ def build_geometry(settings: Settings, header: HeaderValues) -> Geometry:
     NumbraggError
         Values that make no detector.
     """
-    panel = _extent(settings, header)
+    extent = _extent(settings, header)
     convention = _convention(settings)
     vectors = _vectors(settings, convention)
-    centre = _beam_centre(settings, header, convention, panel)
+    centre = _beam_centre(settings, header, convention, extent)
     depth, thickness, layers, step = _sensor(settings)
     detector = Detector(
-        n_fast=panel.n_fast,
-        n_slow=panel.n_slow,
-        pixel_size=panel.pixel,
+        n_fast=extent.n_fast,
+        n_slow=extent.n_slow,
+        pixel_size=extent.pixel,
         distance=settings.get("distance", default=header.distance or DEFAULT_DISTANCE),
         pivot=centre.pivot,
         beam_fast=centre.fast,
@@ -124,8 +124,8 @@ def build_geometry(settings: Settings, header: HeaderValues) -> Geometry:
         vectors["spindle"],
         centre.xbeam,
         centre.ybeam,
-        panel.size_fast,
-        panel.size_slow,
+        extent.size_fast,
+        extent.size_slow,
     )
 
 
@@ -162,14 +162,14 @@ def _convention(settings: Settings) -> Convention:
 
 
 def _panels(settings: Settings) -> tuple[Panel, ...]:
-    """Panels of a geometry file; what would change their size or bend them cannot go with them."""
+    """Panels of a geometry file; what would change their size cannot go with them."""
     instrument = settings.instrument
     if instrument is None or not instrument.panels:
         return ()
     key = settings.last(*SIZE_KEYS)
     if key is not None:
         raise NumbraggError(f"{FLAG_NAMES[key]} does not go with the {len(instrument.panels)} panels of --geometry")
-    return into_laboratory(instrument, CONVENTIONS[settings.last(*CONVENTION_KEYS) or "mosflm"]).panels
+    return within_detector(instrument)
 
 
 def _vectors(settings: Settings, convention: Convention) -> dict[str, Vector]:
@@ -202,28 +202,28 @@ class BeamCentre(NamedTuple):
     ybeam: float
 
 
-def _beam_centre(settings: Settings, header: HeaderValues, convention: Convention, panel: Extent) -> BeamCentre:
+def _beam_centre(settings: Settings, header: HeaderValues, convention: Convention, extent: Extent) -> BeamCentre:
     pivot = _reference_pivot(settings, convention) if settings.quirks.q09_pivot_reset else _pivot(settings, convention)
     if settings.quirks.q08_beam_centre_ignored:
-        return _reference_beam_centre(settings, header, convention, panel, pivot)
+        return _reference_beam_centre(settings, header, convention, extent, pivot)
     _note_beam_centre(settings, convention)
     detector_axes_given = settings.given("fdet_vector", "sdet_vector", "odet_vector")
     mapping = CONVENTIONS["custom"] if detector_axes_given else convention
     near = (None, None) if pivot == "beam" else (header.orgx, header.orgy)
-    default = default_beam_centre(mapping, panel.size_fast, panel.size_slow, panel.pixel)
+    default = default_beam_centre(mapping, extent.size_fast, extent.size_slow, extent.pixel)
     x = settings.get("xbeam", default=default[0] if header.xbeam is None else header.xbeam)
     y = settings.get("ybeam", default=default[1] if header.ybeam is None else header.ybeam)
-    fast, slow = beam_centre_to_corner(mapping, x, y, panel.size_slow, panel.pixel)
-    fast = _near_point(settings, "xclose", "orgx", "xbeam", panel.pixel, fast, near[0])
-    slow = _near_point(settings, "yclose", "orgy", "ybeam", panel.pixel, slow, near[1])
-    return BeamCentre(pivot, fast, slow, *_in_convention(mapping, fast, slow, panel))
+    fast, slow = beam_centre_to_corner(mapping, x, y, extent.size_slow, extent.pixel)
+    fast = _near_point(settings, "xclose", "orgx", "xbeam", extent.pixel, fast, near[0])
+    slow = _near_point(settings, "yclose", "orgy", "ybeam", extent.pixel, slow, near[1])
+    return BeamCentre(pivot, fast, slow, *_in_convention(mapping, fast, slow, extent))
 
 
-def _in_convention(convention: Convention, fast: float, slow: float, panel: Extent) -> tuple[float, float]:
+def _in_convention(convention: Convention, fast: float, slow: float, extent: Extent) -> tuple[float, float]:
     """(Xbeam, Ybeam), mm, of a point at (fast, slow) from the corner of the first pixel."""
     if convention.beam_centre == "flipped":
-        return fast, panel.size_slow - slow
-    shift = convention.shift * panel.pixel
+        return fast, extent.size_slow - slow
+    shift = convention.shift * extent.pixel
     return (slow - shift, fast - shift) if convention.beam_centre == "slow fast" else (fast - shift, slow - shift)
 
 
@@ -259,19 +259,19 @@ def _near_point(
 
 
 def _reference_beam_centre(
-    settings: Settings, header: HeaderValues, convention: Convention, panel: Extent, pivot: str
+    settings: Settings, header: HeaderValues, convention: Convention, extent: Extent, pivot: str
 ) -> BeamCentre:
     orgx, orgy = settings.get("orgx", default=header.orgx), settings.get("orgy", default=header.orgy)
-    fast = panel.size_fast / 2.0 if orgx is None else (orgx - 0.5) * panel.pixel
-    slow = panel.size_slow / 2.0 if orgy is None else (orgy - 0.5) * panel.pixel
+    fast = extent.size_fast / 2.0 if orgx is None else (orgx - 0.5) * extent.pixel
+    slow = extent.size_slow / 2.0 if orgy is None else (orgy - 0.5) * extent.pixel
     if convention.beam_centre == "fast slow":
         default = (settings.get("xclose", default=fast), settings.get("yclose", default=slow))
     else:
-        default = default_beam_centre(convention, panel.size_fast, panel.size_slow, panel.pixel)
+        default = default_beam_centre(convention, extent.size_fast, extent.size_slow, extent.pixel)
     x = settings.get("xbeam", default=default[0] if header.xbeam is None else header.xbeam)
     y = settings.get("ybeam", default=default[1] if header.ybeam is None else header.ybeam)
     if pivot == "beam" or convention.name == "custom":
-        fast, slow = beam_centre_to_corner(convention, x, y, panel.size_slow, panel.pixel)
+        fast, slow = beam_centre_to_corner(convention, x, y, extent.size_slow, extent.pixel)
     return BeamCentre(pivot, fast, slow, x, y)
 
 

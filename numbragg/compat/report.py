@@ -6,7 +6,7 @@ import numpy as np
 
 from numbragg.compat.build import Job
 from numbragg.geometry.cell import volume
-from numbragg.lowering.detector_frame import DetectorFrame, place_detector, place_panel
+from numbragg.lowering.detector_frame import DetectorFrame, frame_of
 from numbragg.lowering.lower import choose_oversample
 from numbragg.lowering.sources import count_sources
 from numbragg.models.crystal import Crystal
@@ -18,13 +18,6 @@ MM = 1e-3
 MICROMETRE = 1e-6
 
 
-def placed(job: Job) -> DetectorFrame:
-    """The detector of a job, or its one panel, placed as its quirks say."""
-    detector, beam = job.experiment.detector, job.experiment.beam.direction
-    raw = job.experiment.quirks.q25_twotheta_axis_length
-    return place_panel(detector, place_detector(detector, beam, normalise_twotheta_axis=not raw), beam)
-
-
 def dials_origin(frame: DetectorFrame) -> tuple[float, float, float]:
     """Origin of the detector in the frame of DIALS, mm (specs/10-physics.md, 10.16)."""
     x, y, z = (float(value) / MM for value in frame.origin)
@@ -33,7 +26,7 @@ def dials_origin(frame: DetectorFrame) -> tuple[float, float, float]:
 
 def geometry_lines(job: Job) -> list[str]:
     """Lines printed before the image is simulated."""
-    experiment, geometry, frame = job.experiment, job.geometry, placed(job)
+    experiment, geometry, frame = job.experiment, job.geometry, frame_of(job.experiment)
     crystal, beam, detector, scan = experiment.crystal, experiment.beam, experiment.detector, experiment.scan
     lines = [f"{geometry.convention.name} convention selected."]
     if job.drawn_misset is not None:
@@ -87,7 +80,7 @@ def smv_header(job: Job) -> dict[str, str]:
     Mode ``spec`` leaves out BEAMLINE, by which readers take an image for nanoBragg's with its shifted beam centre,
     and says what was added to the counts.
     """
-    detector, frame, geometry = job.experiment.detector, placed(job), job.geometry
+    detector, frame, geometry = job.experiment.detector, frame_of(job.experiment), job.geometry
     pixel = detector.pixel_size
     fast, slow = float(frame.beam_fast) / MM, float(frame.beam_slow) / MM
     scan = job.experiment.scan

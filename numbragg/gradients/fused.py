@@ -1,7 +1,7 @@
 """The fused Jacobian: analytic in the kernel, complex step through the lowering (specs/50-gradients.md, 50.10)."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -186,21 +186,19 @@ def _derivative(experiment: Experiment, params: KernelParams, name: str) -> Deri
     by_scale = float(slope(params.scaling.scale, scaling.scale))
     by_background = float(slope(params.scaling.background, scaling.background))
     colour = slope(params.beam.wavelength, beam.wavelength)
-    places = _slopes_of_places(experiment.detector, params.detector, detector, slope)
+    places = _slopes_of_places(experiment.detector, detector, step)
     return Derivative(sums, places, by_scale, by_background, turn, colour if np.any(colour) else None)
 
 
-def _slopes_of_places(
-    model: Detector, before: DetectorParams, after: DetectorParams, slope: Callable[[Any, Any], Any]
-) -> tuple[dict[int, float], ...]:
+def _slopes_of_places(model: Detector, moved: DetectorParams, step: float) -> tuple[dict[int, float], ...]:
     """Coefficients of the sums for the place of each panel; nothing where none moves."""
-    if not np.any(np.imag(after.frame)):
+    if not np.any(np.imag(moved.frame)):
         return ()
     places = []
-    for old, new in zip(panel_detectors(model, before), panel_detectors(model, after), strict=True):
+    for panel in panel_detectors(model, moved):
         sums: dict[int, float] = {}
-        _put(sums, ORIGIN, slope(old.frame, new.frame))
-        _put(sums, CLOSE, slope(old.close_distance, new.close_distance))
+        _put(sums, ORIGIN, np.imag(panel.frame) / step)
+        _put(sums, CLOSE, np.imag(panel.close_distance) / step)
         places.append(sums)
     return tuple(places)
 

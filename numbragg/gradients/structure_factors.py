@@ -213,8 +213,6 @@ def _rows(
     block = csr_array((len(numbers), size))
     for panel, batches, _ in job.panels:
         active = len(batches.pixels)
-        if not active:
-            continue
         counts = np.zeros(active, np.int64)
         places = np.empty(active * _entries(params, size), np.int32)
         values = np.empty(len(places))

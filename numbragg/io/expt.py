@@ -365,11 +365,12 @@ def _placed(detector: dict[str, Any]) -> list[Panel]:
     if len(places) != len(panels):
         missing = next(number for number in range(len(panels)) if number not in places)
         raise NumbraggError(f"{_title(panels, missing)} stands in no group")
-    names = [str(panel.get("name", "")) for panel in panels]
-    return [
-        Panel(origin=origin, fast_axis=fast, slow_axis=slow, name="" if name == NO_NAME else name)
-        for name, (origin, fast, slow) in zip(names, (places[i] for i in range(len(panels))), strict=True)
-    ]
+    placed = []
+    for number, panel in enumerate(panels):
+        origin, fast, slow = places[number]
+        name = str(panel.get("name", ""))
+        placed.append(Panel(origin=origin, fast_axis=fast, slow_axis=slow, name="" if name == NO_NAME else name))
+    return placed
 
 
 def _within(outer: Frame, frame: dict[str, Any]) -> Frame:

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numbragg.errors import NumbraggError
 from numbragg.geometry.rotations import DEGREE, axis_rotation, unit, xyz_rotation
 from numbragg.models.detector import Detector
+from numbragg.models.experiment import Experiment
 from numbragg.models.panel import Panel
 
 MM = 1e-3
@@ -26,6 +28,11 @@ class DetectorFrame(NamedTuple):
     beam_slow: Any
     close_fast: Any  # the point nearest the sample, from the corner of the first pixel
     close_slow: Any
+
+    @property
+    def matrix(self) -> npt.NDArray[Any]:
+        """Origin, fast, slow and normal, shape (4, 3)."""
+        return np.array([self.origin, self.fast, self.slow, self.normal])
 
 
 def obliquity(detector: Detector, beam_direction: npt.NDArray[Any]) -> Any:
@@ -68,18 +75,33 @@ def place_detector(
     return _frame_at(origin, fast, slow, normal, beam, ratio)
 
 
-def place_panel(detector: Detector, frame: DetectorFrame, beam_direction: npt.NDArray[Any]) -> DetectorFrame:
-    """The frame of the panel that is simulated, from that of the whole detector.
+def whole_frame(experiment: Experiment) -> DetectorFrame:
+    """The placed detector of an experiment, all its panels as one.
 
-    Distance and beam centre are infinite or not a number where the beam runs along the plane of the panel.
+    Raises
+    ------
+    NumbraggError
+        The beam runs along the detector plane.
     """
+    raw = experiment.quirks.q25_twotheta_axis_length
+    frame = place_detector(experiment.detector, experiment.beam.direction, normalise_twotheta_axis=not raw)
+    if not np.all(np.isfinite(frame.origin)) or not np.isfinite(frame.distance) or frame.distance == 0:
+        raise NumbraggError("detector: the beam runs along the detector plane; check the normal and the rotations")
+    return frame
+
+
+def frame_of(experiment: Experiment) -> DetectorFrame:
+    """The placed detector of an experiment, or its one panel that is simulated; raises as `whole_frame`.
+
+    Distance and beam centre of a panel are infinite or not a number where the beam runs along its plane.
+    """
+    detector, frame = experiment.detector, whole_frame(experiment)
     if detector.panel is None:
         return frame
-    whole = np.array([frame.origin, frame.fast, frame.slow, frame.normal])
-    frames, _ = place_panels(whole, [detector.panels[detector.panel]])
-    beam = unit(beam_direction)
+    frames, _ = place_panels(frame.matrix, [detector.panels[detector.panel]])
+    origin, fast, slow, normal = frames[0]
+    beam = unit(experiment.beam.direction)
     with np.errstate(divide="ignore", invalid="ignore"):
-        origin, fast, slow, normal = frames[0]
         return _frame_at(origin, fast, slow, normal, beam, beam @ normal)
 
 
@@ -141,8 +163,7 @@ def corner_points(detector: Detector, frame: DetectorFrame) -> npt.NDArray[Any]:
 
     ``frame`` is that of the detector as a whole, or of its one panel.
     """
-    own = np.array([frame.origin, frame.fast, frame.slow, frame.normal])
-    frames = place_panels(own, detector.panels)[0] if detector.has_panels else own[None]
+    frames = place_panels(frame.matrix, detector.panels)[0] if detector.has_panels else frame.matrix[None]
     extent = detector.pixel_size * MM
     steps = [(i * detector.n_fast * extent, j * detector.n_slow * extent) for i in (0, 1) for j in (0, 1)]
     return np.concatenate([frames[:, 0] + i * frames[:, 1] + j * frames[:, 2] for i, j in steps])

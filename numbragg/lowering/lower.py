@@ -17,7 +17,7 @@ from numbragg.kernels.params import (
     DetectorParams,
     ScalingParams,
 )
-from numbragg.lowering.detector_frame import place_detector, place_panel, place_panels
+from numbragg.lowering.detector_frame import frame_of, place_panels, whole_frame
 from numbragg.lowering.orientations import orientation_table, phi_angles, reciprocal_axes, step_rows
 from numbragg.lowering.sources import list_sources
 from numbragg.models.beam import CLASSICAL_RADIUS_SQUARED
@@ -61,7 +61,7 @@ def choose_oversample(experiment: Experiment) -> int:
     """Sub-pixels along each edge that an experiment without an explicit number gets (specs/10-physics.md, 10.28)."""
     crystal, detector = experiment.crystal, experiment.detector
     widths = [float(np.real(n) * np.real(edge)) for n, edge in zip(crystal.n_cells, crystal.cell[:3], strict=True)]
-    distance = abs(float(np.real(_frame(experiment).distance)))
+    distance = abs(float(np.real(whole_frame(experiment).distance)))
     fringe = float(np.real(experiment.beam.wavelength)) * ANGSTROM * distance / (detector.pixel_size * MM)
     return max(1, int(np.ceil(SUB_PIXELS_PER_FRINGE * max(widths) * ANGSTROM / fringe)))
 
@@ -140,24 +140,12 @@ def count_steps(experiment: Experiment) -> int:
     return int(len(list_sources(experiment.beam).weight) * domains * experiment.scan.sampling.count * oversample**2)
 
 
-def _frame(experiment: Experiment) -> Any:
-    frame = place_detector(
-        experiment.detector,
-        experiment.beam.direction,
-        normalise_twotheta_axis=not experiment.quirks.q25_twotheta_axis_length,
-    )
-    if not np.all(np.isfinite(frame.origin)) or not np.isfinite(frame.distance) or frame.distance == 0:
-        raise NumbraggError("detector: the beam runs along the detector plane; check the normal and the rotations")
-    return frame
-
-
 def _lower_detector(experiment: Experiment, oversample: int) -> DetectorParams:
-    detector, frame = experiment.detector, _frame(experiment)
+    detector, frame = experiment.detector, frame_of(experiment)
     absorbs = detector.attenuation_depth is not None and detector.thickness > 0
-    frame = place_panel(detector, frame, experiment.beam.direction)
     layer_step = detector.thickness / detector.layers if detector.layer_step is None else detector.layer_step
     return DetectorParams(
-        frame=np.array([frame.origin, frame.fast, frame.slow, frame.normal]),
+        frame=frame.matrix,
         beam=unit(experiment.beam.direction),
         distance=frame.distance,
         close_distance=frame.close_distance,

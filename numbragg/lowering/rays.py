@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from numbragg.errors import NumbraggError
 from numbragg.geometry.rotations import unit
-from numbragg.lowering.detector_frame import MM, DetectorFrame, place_detector, place_panel
+from numbragg.lowering.detector_frame import MM, DetectorFrame, frame_of
 from numbragg.models.detector import Detector
 from numbragg.models.experiment import Experiment
 
@@ -14,21 +14,6 @@ FLATTEST = 1e-6
 """Cosine between a ray and the normal below which the ray is taken to miss the plane."""
 
 Rays = npt.NDArray[np.float64]
-
-
-def frame_of(experiment: Experiment) -> DetectorFrame:
-    """The placed detector of an experiment, or its one panel that is simulated.
-
-    Raises
-    ------
-    NumbraggError
-        The beam runs along the detector plane.
-    """
-    raw = experiment.quirks.q25_twotheta_axis_length
-    frame = place_detector(experiment.detector, experiment.beam.direction, normalise_twotheta_axis=not raw)
-    if not np.all(np.isfinite(frame.origin)) or not np.isfinite(frame.distance) or frame.distance == 0:
-        raise NumbraggError("detector: the beam runs along the detector plane; check the normal and the rotations")
-    return place_panel(experiment.detector, frame, experiment.beam.direction)
 
 
 def detector_points(experiment: Experiment, rays: Rays) -> tuple[Rays, Rays]:

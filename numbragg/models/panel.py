@@ -1,6 +1,8 @@
 """One of several panels of a detector."""
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,3 +46,8 @@ class Panel:
             object.__setattr__(self, axis, vector / np.linalg.norm(vector))
         if abs(self.fast_axis @ self.slow_axis) > ACROSS:
             raise NumbraggError(f"panel: the fast and the slow axis of '{self.name}' are not at right angles")
+
+
+def as_rows(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same values with the rows of all panels in one dimension, shape (rows, fast)."""
+    return image.reshape(math.prod(image.shape[:-1]), image.shape[-1])

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from numbragg.errors import NumbraggError
 from numbragg.models.experiment import Experiment
-from numbragg.noise import as_rows
+from numbragg.models.panel import as_rows
 from numbragg.refinement.observations import ImagePixels, Observations, gather
 from numbragg.refinement.shoeboxes import Background, Shoeboxes, find_shoeboxes
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numbragg.errors import NumbraggError, NumbraggWarning
 from numbragg.gradients.choices import with_choices_made
 from numbragg.models.experiment import Experiment
-from numbragg.noise import as_rows
+from numbragg.models.panel import as_rows
 from numbragg.refinement.data import Image, Mask, Readout, check_counts, to_photons, without_background
 from numbragg.refinement.likelihood import Likelihood, make_likelihood
 from numbragg.refinement.maps import BoundMaps

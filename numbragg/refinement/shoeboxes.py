@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from numbragg.errors import NumbraggError
 from numbragg.models.experiment import Experiment
-from numbragg.noise import as_rows
+from numbragg.models.panel import as_rows
 from numbragg.prediction import Predictions, predict_reflections
 from numbragg.refinement.backgrounds import Kind, fit_backgrounds, standardise
 
